@@ -1,0 +1,1 @@
+"""A self-hosted pipeline for Microsoft Entra ID."""
