@@ -139,8 +139,7 @@ def load(directory: Path) -> Tenant:
         raise TenantFileError(f"{directory}: no such directory; give one with users.json and so on")
     objects = {name: _load_collection(directory / f"{name}.json") for name in COLLECTIONS}
     links = {name: _load_relation(directory / f"{name}.json") for name in RELATIONS}
-    tenant = Tenant(_load_tenant_id(directory, objects["organization"]), objects, links)
-    return tenant
+    return Tenant(_load_tenant_id(directory, objects["organization"]), objects, links)
 
 
 def _load_tenant_id(directory: Path, organization: dict[str, JsonObject]) -> str:
