@@ -1,0 +1,51 @@
+"""The registry: every table is declared once, here, and everything else derives from it.
+
+Declarations live in the files by subject; this module gathers them and finds them by name. It
+reads nothing and writes nothing: reading is extract's, storing lake's, deriving access's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from entra_pipeline.tables import (
+    access,
+    applications,
+    bookkeeping,
+    devices,
+    groups,
+    licenses,
+    people,
+    policy,
+    roles,
+    tenant,
+)
+from entra_pipeline.tables.model import Column, Reference, Status, Table
+
+__all__ = ["TABLES", "Column", "Reference", "Status", "Table", "get"]
+
+_DECLARED = (
+    *tenant.TABLES,
+    *people.TABLES,
+    *groups.TABLES,
+    *roles.TABLES,
+    *applications.TABLES,
+    *licenses.TABLES,
+    *devices.TABLES,
+    *policy.TABLES,
+    *access.TABLES,
+    *bookkeeping.TABLES,
+)
+
+TABLES: Mapping[str, Table] = MappingProxyType({table.name: table for table in _DECLARED})
+
+
+def get(name: str) -> Table:
+    """The table of that name; KeyError says which names come close."""
+    try:
+        return TABLES[name]
+    except KeyError:
+        close = difflib.get_close_matches(name, TABLES, n=3) or sorted(TABLES)
+        raise KeyError(f"no table {name!r}; did you mean {', '.join(close)}?") from None
