@@ -1,0 +1,1 @@
+"""An independent answer to "who has what": the rules again, nothing shared with the product."""
