@@ -1,0 +1,134 @@
+"""The application: its commands in the order of `--help`, and how the process ends.
+
+Each family of commands has its module; this one only puts them together and turns errors into
+messages and exit codes. Modules of commands import nothing of the domain when they are imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from entra_pipeline.cli import output, questions, running, simulator, tables, tenant
+from entra_pipeline.cli.demo import command as demo
+from entra_pipeline.cli.exits import CliError, ExitCode
+
+START = "Try it without a tenant"
+TENANT = "Connect a tenant"
+RUN = "Bring the data up to date"
+ASK = "Ask"
+
+app = typer.Typer(
+    name="entra-pipeline",
+    help="Who has access to what in Microsoft Entra ID, and why.",
+    epilog=(
+        "Exit codes: 0 yes or done, 1 a certain no, 2 usage or configuration, 3 failed, "
+        "4 not known because a needed table is incomplete."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+app.command("demo", rich_help_panel=START)(demo.demo)
+app.command(
+    "simulate",
+    rich_help_panel=START,
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+)(simulator.simulate)
+
+app.command("doctor", rich_help_panel=TENANT)(tenant.doctor)
+app.command("login", rich_help_panel=TENANT)(tenant.login)
+app.command("logout", rich_help_panel=TENANT)(tenant.logout)
+
+app.command("sync", rich_help_panel=RUN)(running.sync)
+app.command("status", rich_help_panel=RUN)(tables.status)
+app.command("serve", rich_help_panel=RUN)(running.serve)
+
+app.command("access", rich_help_panel=ASK)(questions.access)
+app.command("who-can", rich_help_panel=ASK)(questions.who_can)
+app.command("explain", rich_help_panel=ASK)(questions.explain)
+app.command("query", rich_help_panel=ASK)(questions.query)
+app.command("export", rich_help_panel=ASK)(tables.export)
+app.command("tables", rich_help_panel=ASK)(tables.tables)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        output.write(f"entra-pipeline {version('entra-pipeline')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log to standard error, and show tracebacks.")
+    ] = False,
+) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Other people's debug lines may hold addresses with ids in them; ours never do.
+    for noisy in ("urllib3", "msal", "asyncio", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    output.use_tracebacks(verbose)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process; the console script `entra-pipeline`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(prog_name="entra-pipeline")
+    except CliError as error:
+        output.report(error)
+        code = error.code
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except Exception as error:
+        if output.tracebacks():
+            raise
+        output.report(_unexpected(error))
+        code = ExitCode.FAILED
+    else:
+        code = ExitCode.OK
+    sys.exit(int(code))
+
+
+def _unexpected(error: Exception) -> CliError:
+    """Map the domain's own errors; anything else is ours to mend and says where it happened."""
+    from entra_pipeline.settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return CliError(
+            "the settings are not right:\n" + "\n".join(f"  {line}" for line in error.messages),
+            remedy="`entra-pipeline doctor` checks them; .env.example lists them all.",
+            details={"settings": list(error.messages)},
+        )
+    kind = type(error)
+    where = "" if kind.__module__.startswith("entra_pipeline") else f"{kind.__name__}: "
+    return CliError(
+        f"{where}{error}" if str(error) else kind.__name__,
+        code=ExitCode.FAILED,
+        remedy="`entra-pipeline --verbose …` shows where it happened.",
+    )
+
+
+def _terminated(_signum: int, _frame: object) -> NoReturn:
+    # Unwinds like ctrl-c: children are stopped, locks let go, the run is closed.
+    raise SystemExit(128 + signal.SIGTERM)

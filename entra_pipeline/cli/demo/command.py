@@ -1,0 +1,75 @@
+"""The demo's course: tenant, sync, report, questions, what next. Everything stays in `.demo/`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import typer
+
+from entra_pipeline.cli import output
+from entra_pipeline.cli.demo import questions, state
+from entra_pipeline.cli.exits import CliError, ExitCode
+
+
+def demo() -> None:
+    """A simulated tenant of 2,000 users, synced and asked five questions. Needs no settings.
+
+    Takes about a minute, keeps everything in .demo/ and leaves nothing running. `serve` shows the
+    same data in Dagster's pages afterwards.
+    """
+    from entra_pipeline.cli.running import print_report, run
+
+    started = time.monotonic()
+    planned = state.Demo(state.HOME.absolute(), state.Parameters())
+    with planned.lock():
+        planned.clear()
+        parameters = planned.parameters
+        output.say(
+            f"Starting a simulated tenant: {parameters.users:,} users, {parameters.groups:,} groups"
+        )
+        with planned.tenant() as simulator:
+            demo = planned.record(simulator.port)
+            settings = demo.use(simulator)
+            output.say(f"Reading it from {simulator.info['graph_url']} through Dagster")
+            report = run(settings, only=[]).to_json()
+        _heading("What was read")
+        print_report(report)
+        if report["sync"]["outcome"] != "succeeded":
+            raise CliError(
+                "the demo's sync did not succeed; the table above says why",
+                code=ExitCode.FAILED,
+                remedy=f"What was read is kept in {state.HOME}/.",
+            )
+        for number, asked in enumerate(questions.choose(), start=1):
+            _heading(f"{number}. {asked.title}")
+            for command in asked.commands:
+                questions.answer(command, most=asked.lines)
+    _closing(report, time.monotonic() - started)
+
+
+def _heading(text: str) -> None:
+    output.show("")
+    output.show(text, style="bold cyan")
+    output.show("")
+
+
+def _closing(report: dict[str, Any], seconds: float) -> None:
+    program = questions.program()
+    data = os.path.relpath(state.HOME / "data")
+    _heading("Where it is")
+    output.show(f"{data}/warehouse.duckdb   every table and answer, for any DuckDB client")
+    output.show(f"{data}/lake/              the tables as Delta Lake (Parquet)")
+    _heading("What to try next")
+    for command, why in (
+        ("serve", "Dagster's pages, with the simulated tenant beside them: press Materialize"),
+        ("tables", "what can be queried"),
+        (f'query "FROM users LIMIT 5" --data-dir {data}', "SQL on all of it"),
+        (f"export effective_grants --format parquet -o effective.parquet --data-dir {data}", ""),
+        ("doctor", "when your own tenant's settings are in .env (README: connect your tenant)"),
+    ):
+        output.show(f"  {program} {command}" + (f"\n      {why}" if why else ""))
+    output.show("")
+    output.show(f"Done in {seconds:.0f} s; nothing is left running.")
+    raise typer.Exit(ExitCode.OK)

@@ -1,0 +1,110 @@
+"""Parts of the documentation that are made from the registry, so that they cannot go stale.
+
+`python -m entra_pipeline.cli.reference` writes the README's permission tables between their
+markers; `tests/test_docs.py` fails when they differ from what this module would write.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from entra_pipeline.tables import TABLES, Table
+
+BEGIN = "<!-- begin: permissions, written by `make docs` -->"
+END = "<!-- end: permissions -->"
+_BROAD = "Directory.Read.All"
+
+
+def unlocked(granted: Iterable[str]) -> list[Table]:
+    """Give the tables that an application with these permissions can read."""
+    held = set(granted)
+    return [
+        table
+        for table in TABLES.values()
+        if table.permissions
+        and (held.issuperset(table.permissions) if table.all_of else held & set(table.permissions))
+    ]
+
+
+def narrowest() -> dict[str, list[Table]]:
+    """Give the most specific permissions, each with the tables that it is the choice for."""
+    chosen: dict[str, list[Table]] = {}
+    for table in TABLES.values():
+        for name in table.permissions if table.all_of else table.permissions[:1]:
+            chosen.setdefault(name, []).append(table)
+    # The broad one, which some table has no narrower alternative to, would make the others idle.
+    return dict(sorted(chosen.items(), key=lambda item: (item[0] == _BROAD, item[0])))
+
+
+def fewest() -> list[str]:
+    """Give few permissions for everything: each next one unlocks the most that is still missing."""
+    needed = {table.name for table in TABLES.values() if table.permissions}
+    every = {name for table in TABLES.values() for name in table.permissions}
+    chosen: list[str] = []
+    while len(unlocked(chosen)) < len(needed):
+        best = max(sorted(every - set(chosen)), key=lambda name: _gain(chosen, name))
+        chosen.append(best)
+    return chosen
+
+
+def _gain(chosen: list[str], name: str) -> tuple[int, int]:
+    # A permission that only helps together with another unlocks nothing alone: the second figure
+    # counts the tables that mention it, so that such pairs are reached too.
+    missing = [t for t in TABLES.values() if t.permissions and t not in unlocked(chosen)]
+    return len(unlocked([*chosen, name])), sum(name in table.permissions for table in missing)
+
+
+def permission_tables() -> str:
+    """Write both ways of granting, each permission with the tables that it unlocks."""
+    few = fewest()
+    rows = []
+    for at, permission in enumerate(few):
+        before = unlocked(few[:at])
+        rows.append((permission, [t for t in unlocked(few[: at + 1]) if t not in before]))
+    return "\n".join(
+        [
+            f"**Few consents**: {len(few)} permissions, each with the tables that it adds to those "
+            "of the rows above it.",
+            "",
+            *_rows(rows),
+            "",
+            "**Or the narrowest**: each permission with the tables that need it and nothing more. "
+            f"`{_BROAD}` includes most of the others: leave it out unless you want its own table.",
+            "",
+            *_rows(narrowest().items()),
+        ]
+    )
+
+
+def _rows(rows: Iterable[tuple[str, list[Table]]]) -> list[str]:
+    lines = ["| Application permission | Tables it unlocks |", "|---|---|"]
+    for permission, tables in rows:
+        names = ", ".join(f"`{table.name}`{_licence(table)}" for table in tables)
+        lines.append(f"| `{permission}` | {names} |")
+    return lines
+
+
+def _licence(table: Table) -> str:
+    return f" ({table.license.upper()})" if table.license else ""
+
+
+def refreshed(text: str) -> str:
+    """Give a document with what stands between the markers written anew."""
+    head, found, rest = text.partition(BEGIN)
+    _stale, closed, tail = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"the document lacks the markers {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{permission_tables()}\n{END}{tail}"
+
+
+def main() -> int:
+    """Write the README's tables anew."""
+    readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
+    readme.write_text(refreshed(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

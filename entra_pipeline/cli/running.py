@@ -1,0 +1,129 @@
+"""`sync` brings the data up to date; `serve` shows Dagster's pages and runs its daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entra_pipeline.cli import options, output
+from entra_pipeline.cli.exits import CliError, ExitCode
+from entra_pipeline.cli.progress import SyncProgress
+
+if TYPE_CHECKING:
+    from entra_pipeline.orchestration.launch import SyncReport
+
+
+def sync(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="TABLE…", help="These tables and what is derived of them."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read everything anew instead of only what changed.")
+    ] = False,
+    accept_shrink: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-shrink",
+            metavar="TABLE",
+            help="Publish this table although it came back empty or much smaller.",
+        ),
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """Read the tenant and publish the warehouse; one Dagster run.
+
+    Tables that the licence, the permissions or the cloud do not give are marked so and do not fail
+    the sync; failed or quarantined ones do (exit 3), and keep their previous version.
+
+    [bold]Examples[/]
+
+      entra-pipeline sync
+
+      entra-pipeline sync --only users groups group_members
+    """
+    from entra_pipeline.settings import Settings
+
+    if more and not only:
+        raise CliError(f"unexpected {more[0]!r}", remedy=f"Did you mean --only {' '.join(more)}?")
+    wanted = table_names([*(only or []), *(more or [])])
+    shrunken = table_names(accept_shrink or [])
+    settings = Settings.load()
+    report = run(settings, only=wanted, full=full, accept_shrink=shrunken)
+    document = report.to_json()
+    if output.is_json():
+        output.print_json(document)
+    else:
+        print_report(document)
+    raise typer.Exit(ExitCode.OK if document["sync"]["outcome"] == "succeeded" else ExitCode.FAILED)
+
+
+def run(
+    settings: Any, *, only: list[str], full: bool = False, accept_shrink: list[str] | None = None
+) -> SyncReport:
+    """Sync with progress on standard error; the import of Dagster is part of what is waited for."""
+    from entra_pipeline.tables import TABLES
+
+    total = len(only) or sum(1 for table in TABLES.values() if table.reader)
+    with SyncProgress(total) as progress:
+        progress.note("starting Dagster")
+        from entra_pipeline.orchestration.launch import run_sync
+
+        return run_sync(settings, only or None, full, frozenset(accept_shrink or ()), progress)
+
+
+def print_report(document: dict[str, Any]) -> None:
+    """Print what a sync left: tables, their completeness, and what they cost."""
+    from entra_pipeline.cli.tables import print_statuses
+
+    print_statuses(document["tables"])
+    sync = document["sync"]
+    output.show(
+        f"Sync {sync['outcome']}: {output.count(sync['requests'], 'request')} in "
+        f"{output.count(sync['round_trips'], 'round trip')}, "
+        f"{output.count(sync['units'], 'resource unit')}"
+    )
+
+
+def table_names(given: list[str]) -> list[str]:
+    """Check names of tables, also when several are given in one word with commas."""
+    from entra_pipeline.tables import get
+
+    names = [name for word in given for name in word.replace(",", " ").split()]
+    for name in names:
+        try:
+            get(name)
+        except KeyError as error:
+            raise CliError(
+                str(error.args[0]), remedy="`entra-pipeline tables` lists them all."
+            ) from None
+    return names
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port.")] = 3000,
+) -> None:
+    """Dagster's pages and daemon, until ctrl-c. Schedules start switched off.
+
+    Serves your tenant when ENTRA_TENANT_ID is set; otherwise the demo's data, with the demo's
+    simulated tenant running beside it so that a sync launched in the pages works.
+    """
+    from entra_pipeline.cli.demo import state
+    from entra_pipeline.cli.tenant import not_configured
+    from entra_pipeline.orchestration.home import home
+    from entra_pipeline.orchestration.serve import serve as run_serve
+    from entra_pipeline.settings import Settings
+
+    if Settings.for_data_only().tenant_id:
+        settings = Settings.load()
+        raise typer.Exit(run_serve(settings, home(), host=host, port=port))
+    demo = state.read()
+    if demo is None:
+        raise not_configured()
+    with demo.tenant() as simulator:
+        output.say(f"Serving the demo: simulated tenant on {simulator.info['graph_url']}")
+        settings = demo.use(simulator)
+        raise typer.Exit(run_serve(settings, home(demo.dagster_home), host=host, port=port))

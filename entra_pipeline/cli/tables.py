@@ -1,0 +1,196 @@
+"""What is there: `tables` (the reference), `status` (how complete), `export` (take it with you)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entra_pipeline.cli import options, output
+from entra_pipeline.cli.exits import CliError
+from entra_pipeline.cli.export import Format, write
+from entra_pipeline.cli.output import Col, count, moment
+from entra_pipeline.cli.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from entra_pipeline.tables import Table
+
+_STYLES = {"complete": "green", "failed": "bold red", "quarantined": "bold red", "never": "dim"}
+
+
+def tables(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One table.", show_default=False)
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """The reference: every table, or one with its columns, permissions and source.
+
+    [bold]Examples[/]
+
+      entra-pipeline tables
+
+      entra-pipeline tables group_members
+    """
+    from entra_pipeline.tables import TABLES, get
+
+    if name is None:
+        if output.is_json():
+            output.print_json({"tables": [_described(table) for table in TABLES.values()]})
+            return
+        for group in dict.fromkeys(table.group for table in TABLES.values()):
+            output.print_table(
+                [Col("Table", style="bold"), Col("What it holds", wrap=True)],
+                [[t.name, t.doc] for t in TABLES.values() if t.group == group],
+                title=group.capitalize(),
+            )
+            output.show("")
+        output.say("One with its columns: entra-pipeline tables NAME")
+        return
+    try:
+        table = get(name)
+    except KeyError as error:
+        raise CliError(
+            str(error.args[0]), remedy="`entra-pipeline tables` lists them all."
+        ) from None
+    if output.is_json():
+        output.print_json(_described(table))
+    else:
+        _print_table(table)
+
+
+def status(json_: options.Json = False, data_dir: options.DataDir = None) -> None:
+    """How complete each table is, since when, and why not."""
+    with open_warehouse(data_dir) as warehouse:
+        document = warehouse.status().to_json()
+    if output.is_json():
+        output.print_json(document)
+        return
+    sync = document["sync"] or {}
+    print_statuses(document["tables"])
+    output.show(
+        f"Last sync {sync.get('sync_id', '')}: {sync.get('outcome', 'never')}, "
+        f"finished {moment(sync.get('finished')) or '-'}"
+    )
+
+
+def print_statuses(rows: list[dict[str, Any]]) -> None:
+    """Print tables with rows and completeness; the reason only where there is one."""
+    from rich.text import Text
+
+    output.print_table(
+        ["Table", "Status", Col("Rows", right=True), "As of (UTC)", Col("Why", wrap=True)],
+        [
+            [
+                row["table"],
+                Text(row["status"], style=_STYLES.get(row["status"], "yellow")),
+                row["rows"],
+                moment(row["as_of"]),
+                row["reason"],
+            ]
+            for row in rows
+        ],
+    )
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE|QUERY",
+            help="A table or view, such as effective_grants, or a SELECT.",
+            show_default=False,
+        ),
+    ],
+    format_: Annotated[
+        Format, typer.Option("--format", "-f", help="csv, parquet, or json (an array of objects).")
+    ] = Format.CSV,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to; without it: standard output."
+        ),
+    ] = None,
+    json_: options.Json = False,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Write a table, a view or a query's result to a file; streamed, however long it is.
+
+    [bold]Examples[/]
+
+      entra-pipeline export effective_grants --format parquet -o effective.parquet
+
+      entra-pipeline export "SELECT * FROM users WHERE user_type = 'Guest'" -o guests.csv
+    """
+    with open_warehouse(data_dir) as warehouse:
+        rows = write(warehouse.stream(what), format_, file)
+    if output.is_json():
+        if file is None:
+            raise CliError("--json needs -o FILE: standard output holds the export itself")
+        output.print_json({"file": str(file), "format": format_.value, "rows": rows})
+    elif file is not None:
+        output.say(f"{count(rows, 'row')} written to {file}")
+
+
+def _described(table: Table) -> dict[str, Any]:
+    return {
+        "table": table.name,
+        "doc": table.doc,
+        "group": table.group,
+        "key": list(table.key),
+        "permissions": list(table.permissions),
+        "all_permissions_needed": table.all_of,
+        "license": table.license,
+        "absent_clouds": sorted(table.absent_clouds),
+        "source": table.source_doc or None,
+        "columns": [
+            {"name": column.name, "type": type_name(column.type), "doc": column.doc}
+            for column in table.columns
+        ],
+        "references": [
+            {"columns": list(reference.columns), "table": reference.table}
+            for reference in table.references
+        ],
+    }
+
+
+def _print_table(table: Table) -> None:
+    from rich.markup import escape
+
+    output.show(f"[bold]{table.name}[/]  {escape(table.doc)}")
+    facts = [("Key", ", ".join(table.key))]
+    if table.permissions:
+        word = " and " if table.all_of else " or "
+        facts.append(("Permission", word.join(table.permissions)))
+    if table.license:
+        facts.append(("Licence", f"Entra ID {table.license.upper()}"))
+    if table.absent_clouds:
+        facts.append(("Absent in", ", ".join(sorted(table.absent_clouds))))
+    if table.source_doc:
+        facts.append(("Source", table.source_doc))
+    facts.extend(("Refers to", f"{r.table} by {', '.join(r.columns)}") for r in table.references)
+    for title, value in facts:
+        output.show(f"{title:<11}{escape(value)}")
+    output.show("")
+    output.print_table(
+        [Col("Column", style="bold"), "Type", Col("Meaning", wrap=True)],
+        [[column.name, type_name(column.type), column.doc] for column in table.columns],
+    )
+
+
+def type_name(kind: Any) -> str:
+    """Write an Arrow type in the words of SQL."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return f"{type_name(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct"
+    names = {
+        "string": "text",
+        "bool": "boolean",
+        "double": "double",
+        "timestamp[us, tz=UTC]": "timestamp",
+    }
+    return names.get(str(kind), str(kind))

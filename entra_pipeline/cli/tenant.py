@@ -1,0 +1,93 @@
+"""Connecting a tenant: `doctor` (would a sync run?), `login` and `logout` (device code)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from entra_pipeline.cli import options, output
+from entra_pipeline.cli.exits import CliError, ExitCode
+
+if TYPE_CHECKING:
+    from entra_pipeline.settings import SettingsError
+
+_MARKS = {
+    "ok": "[green]ok     [/]",
+    "warning": "[yellow]warning[/]",
+    "failed": "[bold red]failed [/]",
+    "skipped": "[dim]skipped[/]",
+}
+
+
+def doctor(json_: options.Json = False) -> None:
+    """Check everything a sync needs, one line each, with the remedy. Exit 2 if it could not run.
+
+    [bold]Example[/]
+
+      entra-pipeline doctor --json
+    """
+    from entra_pipeline.doctor import diagnose
+    from entra_pipeline.settings import Settings, SettingsError
+
+    try:
+        document = diagnose(Settings.load()).to_json()
+    except SettingsError as error:
+        document = _settings_are_wrong(error)
+    if output.is_json():
+        output.print_json(document)
+    else:
+        _print(document["checks"])
+        verdict = "A sync can run." if document["can_sync"] else "A sync cannot run yet."
+        output.show(verdict, style="bold")
+    raise typer.Exit(ExitCode.OK if document["can_sync"] else ExitCode.USAGE)
+
+
+def login() -> None:
+    """Sign in as an administrator by device code; the token is kept for `sync` (0600)."""
+    from rich.markup import escape
+
+    from entra_pipeline.msgraph.auth import login as sign_in
+    from entra_pipeline.settings import Settings
+
+    account = sign_in(Settings.load(), lambda text: output.err().print(escape(text)))
+    output.say(f"Signed in as {escape(account)}. Try: entra-pipeline doctor")
+
+
+def logout() -> None:
+    """Forget the signed-in administrator: the kept token is removed."""
+    from entra_pipeline.msgraph.auth import logout as sign_out
+    from entra_pipeline.settings import Settings
+
+    gone = sign_out(Settings.for_data_only())
+    output.say("Signed out; the kept token is gone." if gone else "Nobody was signed in.")
+
+
+def _settings_are_wrong(error: SettingsError) -> dict[str, Any]:
+    checks = [
+        {"name": "settings", "state": "failed", "summary": message, "remedy": None}
+        for message in error.messages
+    ]
+    return {"checks": checks, "can_sync": False}
+
+
+def _print(checks: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
+    for check in checks:
+        output.show(
+            f"{_MARKS[check['state']]}  {escape(check['name'])}: {escape(check['summary'])}"
+        )
+        if check["remedy"]:
+            output.show(f"         [dim]{escape(check['remedy'])}[/]")
+
+
+def not_configured() -> CliError:
+    """Say that neither a tenant nor a demo is there."""
+    return CliError(
+        "no tenant is configured: ENTRA_TENANT_ID is not set",
+        remedy=(
+            "Copy .env.example to .env and fill it in (README: connect your tenant), "
+            "or run `entra-pipeline demo` first."
+        ),
+    )
