@@ -1,0 +1,572 @@
+"""Every setting of the product, and the only module that reads the environment.
+
+Belongs here: names, types, defaults and descriptions of settings; the loading from environment
+and `.env`; the clouds' addresses; messages for what is wrong or missing. Does not belong here:
+anything that uses a setting (credentials live in `msgraph.auth`, the data directory in `lake`).
+
+The reference `docs/settings.md` and `.env.example` are written from this module by
+`python -m entra_pipeline.settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+
+PREFIX = "ENTRA_"
+DEFAULT_ENV_FILE = Path(".env")
+
+
+class Auth(StrEnum):
+    """Kinds of credential."""
+
+    SECRET = "secret"  # noqa: S105 - the name of a kind, not a secret
+    CERTIFICATE = "certificate"
+    MANAGED_IDENTITY = "managed_identity"
+    WORKLOAD_IDENTITY = "workload_identity"
+    DEVICE_CODE = "device_code"
+
+
+class Cloud(StrEnum):
+    """Microsoft's clouds: https://learn.microsoft.com/graph/deployments."""
+
+    GLOBAL = "global"
+    USGOV = "usgov"
+    USGOV_DOD = "usgov_dod"
+    CHINA = "china"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where one cloud listens; each URL is `scheme://host[:port]` without a trailing slash."""
+
+    graph_url: str
+    authority_url: str
+    exchange_url: str
+    cloud: Cloud = Cloud.GLOBAL
+    authority_is_known: bool = True
+    """False when the authority was overridden: Microsoft's instance discovery, which knows its
+    own hosts only, must then be left out."""
+
+
+CLOUDS: Mapping[Cloud, Endpoints] = {
+    Cloud.GLOBAL: Endpoints(
+        "https://graph.microsoft.com",
+        "https://login.microsoftonline.com",
+        "https://outlook.office365.com",
+        Cloud.GLOBAL,
+    ),
+    Cloud.USGOV: Endpoints(
+        "https://graph.microsoft.us",
+        "https://login.microsoftonline.us",
+        "https://outlook.office365.us",
+        Cloud.USGOV,
+    ),
+    Cloud.USGOV_DOD: Endpoints(
+        "https://dod-graph.microsoft.us",
+        "https://login.microsoftonline.us",
+        "https://outlook-dod.office365.us",
+        Cloud.USGOV_DOD,
+    ),
+    Cloud.CHINA: Endpoints(
+        "https://microsoftgraph.chinacloudapi.cn",
+        "https://login.partner.microsoftonline.cn",
+        "https://partner.outlook.cn",
+        Cloud.CHINA,
+    ),
+}
+
+
+class SettingsError(ValueError):
+    """Settings are wrong or missing; `messages` has one line for each, naming the variable."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(messages)
+        super().__init__("\n".join(self.messages))
+
+
+def _section(name: str) -> dict[str, Any]:
+    return {"section": name}
+
+
+class Settings(BaseSettings):
+    """All settings. Use `Settings.load` (everything a sync needs) or `Settings.for_data_only`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    # Sign-in
+    tenant_id: str = Field(
+        "",
+        description="The tenant: its directory id (GUID) or one of its verified domains.",
+        json_schema_extra=_section("Sign-in"),
+        examples=["00000000-0000-0000-0000-000000000000"],
+    )
+    client_id: str = Field(
+        "",
+        description=(
+            "Application (client) id of the app registration that reads the tenant. Optional for "
+            "a managed identity: without it the system-assigned identity is used."
+        ),
+        json_schema_extra=_section("Sign-in"),
+        examples=["00000000-0000-0000-0000-000000000000"],
+    )
+    auth: Auth | None = Field(
+        None,
+        description=(
+            "Kind of credential. May be left out when exactly one complete set of credentials is "
+            "given; needed for managed_identity and device_code, and when several are given."
+        ),
+        json_schema_extra=_section("Sign-in"),
+    )
+    client_secret: SecretStr | None = Field(
+        None,
+        description="The value (not the id) of a client secret of the app registration.",
+        json_schema_extra=_section("Sign-in"),
+    )
+    client_certificate_path: Path | None = Field(
+        None,
+        description=(
+            "PEM file with the certificate registered on the app; it may hold the private key too."
+        ),
+        json_schema_extra=_section("Sign-in"),
+    )
+    client_certificate_key_path: Path | None = Field(
+        None,
+        description="PEM file with the certificate's private key, when it is a file of its own.",
+        json_schema_extra=_section("Sign-in"),
+    )
+    client_certificate_password: SecretStr | None = Field(
+        None,
+        description="Password of the private key, when it is encrypted.",
+        json_schema_extra=_section("Sign-in"),
+    )
+    federated_token_file: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("ENTRA_FEDERATED_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE"),
+        description=(
+            "File with the federated token (workload identity). It is read anew for each sign-in, "
+            "because Kubernetes replaces it. AZURE_FEDERATED_TOKEN_FILE is read when this is unset."
+        ),
+        json_schema_extra=_section("Sign-in"),
+    )
+
+    # Cloud
+    cloud: Cloud = Field(
+        Cloud.GLOBAL,
+        description="Microsoft's cloud in which the tenant lives.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    graph_url: str | None = Field(
+        None,
+        description=(
+            "Microsoft Graph's address instead of the cloud's own, as scheme://host:port; a "
+            "trailing slash or /v1.0 is tolerated. Plain http is accepted on loopback only."
+        ),
+        json_schema_extra=_section("Cloud and network"),
+    )
+    authority_url: str | None = Field(
+        None,
+        description="The sign-in authority's address instead of the cloud's own (https).",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    exchange_url: str | None = Field(
+        None,
+        description="Exchange Online's address instead of the cloud's own.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    ca_bundle: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the certificate authorities to trust. Wins over REQUESTS_CA_BUNDLE, "
+            "CURL_CA_BUNDLE and SSL_CERT_FILE, which are read in this order when it is unset. "
+            "Proxies follow HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+        ),
+        json_schema_extra=_section("Cloud and network"),
+    )
+    concurrency: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Round trips to Microsoft Graph in flight at once.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    resource_units_per_10s: int = Field(
+        8000,
+        ge=100,
+        description=(
+            "Resource units per 10 seconds to begin with: Microsoft's documented limit for a "
+            "tenant of more than 500 users (5,000 from 50, 3,500 below). The pace then follows "
+            "what Graph's throttle headers say."
+        ),
+        json_schema_extra=_section("Cloud and network"),
+    )
+    connect_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Longest wait for a connection.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    read_timeout_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="Longest silence while waiting for an answer.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    max_attempts: int = Field(
+        8,
+        ge=1,
+        description="Attempts at one request before its failure is believed.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+    max_wait_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="Longest total pause of one request for throttling and retries.",
+        json_schema_extra=_section("Cloud and network"),
+    )
+
+    # Data
+    data_dir: Path = Field(
+        Path("data"),
+        description=(
+            "Directory of the lake, the warehouse and the books. It belongs to one tenant and to "
+            "its owner alone (0700)."
+        ),
+        json_schema_extra=_section("Data"),
+    )
+    shrink_limit_percent: int = Field(
+        50,
+        ge=1,
+        le=100,
+        description=(
+            "A table that comes back smaller by more than this percentage is quarantined: its "
+            "published version stays, until `sync --accept-shrink TABLE`."
+        ),
+        json_schema_extra=_section("Data"),
+    )
+    shrink_floor_rows: int = Field(
+        20,
+        ge=0,
+        description=(
+            "Tables with fewer published rows than this are not judged by shrinkage, unless they "
+            "come back empty."
+        ),
+        json_schema_extra=_section("Data"),
+    )
+
+    # What is read
+    pim_groups: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Object ids, separated by commas, of groups managed by PIM for groups. "
+            "Role-assignable groups are always asked about; Graph cannot list the others."
+        ),
+        json_schema_extra=_section("What is read"),
+    )
+    skip_ad_groups: bool = Field(
+        False,
+        description=(
+            "Leave out groups synced from Active Directory; users synced from there are then "
+            "left out of cloud groups' members as well, unless "
+            "ENTRA_INCLUDE_ON_PREM_GROUP_MEMBERS is on."
+        ),
+        json_schema_extra=_section("What is read"),
+    )
+    include_on_prem_group_members: bool = Field(
+        False,
+        description="With ENTRA_SKIP_AD_GROUPS, keep synced users among cloud groups' members.",
+        json_schema_extra=_section("What is read"),
+    )
+    sign_in_activity: bool = Field(
+        False,
+        description=(
+            "Read users' last sign-in times (P1 or P2 licence; 10 requests a minute, so 100,000 "
+            "users take 20 minutes)."
+        ),
+        json_schema_extra=_section("What is read"),
+    )
+    on_premises_extension_attributes: bool = Field(
+        False,
+        description="Read extensionAttribute1 to 15 of users.",
+        json_schema_extra=_section("What is read"),
+    )
+    skip_unassigned_apps: bool = Field(
+        False,
+        description=(
+            "Leave out enterprise applications that nobody is assigned to and that do not "
+            "require assignment."
+        ),
+        json_schema_extra=_section("What is read"),
+    )
+
+    # Operation
+    alert_webhook_url: SecretStr | None = Field(
+        None,
+        description="Address that a failed sync is reported to, as one JSON POST.",
+        json_schema_extra=_section("Operation"),
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        description="Lowest level of log lines written to standard error.",
+        json_schema_extra=_section("Operation"),
+    )
+
+    _ca_file: str | None = PrivateAttr(None)
+    _unknown: tuple[str, ...] = PrivateAttr(())
+
+    # ---- loading -----------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, env_file: Path | None = None, **overrides: Any) -> Self:
+        """Settings for a sync: also checks that the sign-in is complete.
+
+        `env_file` defaults to `.env` in the working directory, if there is one. The environment
+        wins over the file, `overrides` (by field name) over both. Raises `SettingsError`.
+        """
+        settings = cls.for_data_only(env_file, **overrides)
+        problems = settings._sign_in_problems()
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def for_data_only(cls, env_file: Path | None = None, **overrides: Any) -> Self:
+        """Settings for commands that only read the data directory: no sign-in is demanded."""
+        if env_file is not None and not env_file.is_file():
+            raise SettingsError([f"{env_file}: no such settings file; give the path of one."])
+        path = env_file or DEFAULT_ENV_FILE
+        try:
+            settings = cls(_env_file=path, **overrides)  # type: ignore[call-arg]
+        except ValidationError as error:
+            messages = [_message(e) for e in error.errors(include_input=False, include_url=False)]
+            raise SettingsError(messages) from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise SettingsError([f"{path}: cannot be read: {reason}."]) from None
+        settings._ca_file = _first_ca_file(settings.ca_bundle, os.environ)
+        settings._unknown = _unknown_names(path)
+        return settings
+
+    @field_validator("tenant_id", "client_id", mode="after")
+    @classmethod
+    def _plain_id(cls, value: str) -> str:
+        value = value.strip()
+        if value and not re.fullmatch(r"[A-Za-z0-9.-]+", value):
+            raise ValueError("not an id (GUID) or a domain name")
+        if value.lower() in {"common", "organizations", "consumers"}:
+            raise ValueError("one tenant must be named: its directory id or a verified domain")
+        return value
+
+    @field_validator("pim_groups", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in re.split(r"[\s,;]+", value) if part)
+        return value
+
+    @field_validator("graph_url", "authority_url", "exchange_url", mode="after")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        return None if value is None else parse_origin(value)
+
+    @field_validator("authority_url", mode="after")
+    @classmethod
+    def _authority_https(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("https:"):
+            raise ValueError("the sign-in authority must be https (MSAL refuses anything else)")
+        return value
+
+    @field_validator("ca_bundle", mode="after")
+    @classmethod
+    def _existing_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"{value} is not a file")
+        return value
+
+    # ---- derived -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def endpoints(self) -> Endpoints:
+        """Addresses to use: the cloud's own, each replaced by its override."""
+        own = CLOUDS[self.cloud]
+        return Endpoints(
+            graph_url=self.graph_url or own.graph_url,
+            authority_url=self.authority_url or own.authority_url,
+            exchange_url=self.exchange_url or own.exchange_url,
+            cloud=self.cloud,
+            authority_is_known=self.authority_url is None,
+        )
+
+    @property
+    def auth_kind(self) -> Auth:
+        """The credential to use; raises `SettingsError` when it cannot be told."""
+        if self.auth is not None:
+            return self.auth
+        complete = self._complete_sets()
+        if len(complete) == 1:
+            return next(iter(complete))
+        raise SettingsError(self._sign_in_problems() or ["ENTRA_AUTH: cannot be deduced."])
+
+    @property
+    def ca_file(self) -> str | None:
+        """CA bundle to trust for every connection, None for requests' own."""
+        return self._ca_file or (str(self.ca_bundle) if self.ca_bundle else None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines about ENTRA_ variables that nothing reads: misspellings, mostly."""
+        return self._unknown
+
+    def proxies_for(self, url: str) -> dict[str, str]:
+        """Proxies of the environment for `url` by scheme, NO_PROXY respected."""
+        from requests.utils import get_environ_proxies
+
+        return get_environ_proxies(url)
+
+    def _complete_sets(self) -> dict[Auth, str]:
+        found = {
+            Auth.SECRET: ("ENTRA_CLIENT_SECRET", self.client_secret),
+            Auth.CERTIFICATE: ("ENTRA_CLIENT_CERTIFICATE_PATH", self.client_certificate_path),
+            Auth.WORKLOAD_IDENTITY: ("ENTRA_FEDERATED_TOKEN_FILE", self.federated_token_file),
+        }
+        return {kind: name for kind, (name, value) in found.items() if value}
+
+    def _sign_in_problems(self) -> list[str]:
+        problems = []
+        if not self.tenant_id:
+            problems.append(
+                "ENTRA_TENANT_ID: missing. Set it to the directory (tenant) id shown on the app "
+                "registration's overview page."
+            )
+        complete = self._complete_sets()
+        auth = self.auth
+        if auth is None and len(complete) > 1:
+            kinds = ", ".join(f"{kind} ({name})" for kind, name in complete.items())
+            problems.append(
+                f"ENTRA_AUTH: several complete credentials are given: {kinds}. Remove all but "
+                "one, or set ENTRA_AUTH to the one to use."
+            )
+        elif auth is None and not complete:
+            if self.client_certificate_key_path:
+                problems.append(
+                    "ENTRA_CLIENT_CERTIFICATE_PATH: missing, though "
+                    "ENTRA_CLIENT_CERTIFICATE_KEY_PATH is set. Set it to the certificate's PEM "
+                    "file."
+                )
+            else:
+                problems.append(
+                    "ENTRA_CLIENT_SECRET: missing. Set it, or ENTRA_CLIENT_CERTIFICATE_PATH, or "
+                    "ENTRA_FEDERATED_TOKEN_FILE, or ENTRA_AUTH=managed_identity or device_code."
+                )
+        kind = auth or (next(iter(complete)) if len(complete) == 1 else None)
+        needs = {
+            Auth.SECRET: "ENTRA_CLIENT_SECRET",
+            Auth.CERTIFICATE: "ENTRA_CLIENT_CERTIFICATE_PATH",
+            Auth.WORKLOAD_IDENTITY: "ENTRA_FEDERATED_TOKEN_FILE",
+        }
+        if kind in needs and kind not in complete:
+            problems.append(f"{needs[kind]}: missing, though ENTRA_AUTH is {kind}. Set it.")
+        if not self.client_id and kind is not Auth.MANAGED_IDENTITY:
+            problems.append(
+                "ENTRA_CLIENT_ID: missing. Set it to the application (client) id shown on the app "
+                "registration's overview page."
+            )
+        if kind is Auth.CERTIFICATE and Auth.CERTIFICATE in complete:
+            for name, path in (
+                ("ENTRA_CLIENT_CERTIFICATE_PATH", self.client_certificate_path),
+                ("ENTRA_CLIENT_CERTIFICATE_KEY_PATH", self.client_certificate_key_path),
+            ):
+                if path is not None and not path.is_file():
+                    problems.append(f"{name}: {path} is not a file. Give the path of a PEM file.")
+        if problems:
+            problems.extend(self._unknown)
+        return problems
+
+
+def parse_origin(value: str) -> str:
+    """`scheme://host[:port]` of an address, with `/`, `/v1.0` or `/beta` after it dropped.
+
+    Raises ValueError when it is anything else, or plain http to another machine (a bearer token
+    would travel in clear).
+    """
+    parts = urlsplit(value.strip())
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number from 1 to 65535") from None
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("must be scheme://host or scheme://host:port")
+    if "@" in parts.netloc or parts.query or parts.fragment or "\\" in value:
+        raise ValueError("must be scheme://host:port without user, query or fragment")
+    if parts.path.rstrip("/") not in {"", "/v1.0", "/beta"}:
+        raise ValueError("must be scheme://host:port without a path")
+    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("plain http is accepted on loopback only; use https")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"https": 443, "http": 80}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _message(error: Any) -> str:
+    location = str(error["loc"][0]) if error["loc"] else ""
+    name = location if location.isupper() else variable(location)
+    name = name.replace("AZURE_FEDERATED", "ENTRA_FEDERATED")
+    reason = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    remedy = "Correct or remove it; docs/settings.md describes it."
+    return f"{name}: {reason[:1].lower()}{reason[1:]}. {remedy}"
+
+
+def _first_ca_file(own: Path | None, environ: Mapping[str, str]) -> str | None:
+    if own is not None:
+        return str(own)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        path = environ.get(name)
+        if path and Path(path).exists():
+            return path
+    return None
+
+
+def _unknown_names(env_file: Path) -> tuple[str, ...]:
+    known = {variable(field) for field in Settings.model_fields}
+    given = {name.upper() for name in os.environ}
+    if env_file.is_file():
+        source = DotEnvSettingsSource(Settings, env_file=env_file)
+        given |= {str(name).upper() for name in source.env_vars}
+    lines = []
+    for name in sorted(given - known):
+        if name.startswith(PREFIX):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            lines.append(f"{name}: no such setting.{hint}")
+    return tuple(lines)
