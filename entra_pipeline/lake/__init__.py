@@ -1,0 +1,35 @@
+"""Stored data: the data directory, the Delta tables in it, the books about syncs.
+
+Knows the declarations of tables and nothing of Microsoft Graph or of Dagster.
+"""
+
+from entra_pipeline.lake.books import Books, Counters, Outcome, SyncRecord, TableStatus
+from entra_pipeline.lake.directory import DataDirectory, Holder
+from entra_pipeline.lake.errors import (
+    DirectoryBusyError,
+    DirectoryError,
+    LakeError,
+    NewerTableError,
+    OtherTenantError,
+    RowsError,
+)
+from entra_pipeline.lake.store import Commit, CommitInfo, Lake
+
+__all__ = [
+    "Books",
+    "Commit",
+    "CommitInfo",
+    "Counters",
+    "DataDirectory",
+    "DirectoryBusyError",
+    "DirectoryError",
+    "Holder",
+    "Lake",
+    "LakeError",
+    "NewerTableError",
+    "OtherTenantError",
+    "Outcome",
+    "RowsError",
+    "SyncRecord",
+    "TableStatus",
+]
