@@ -1,0 +1,174 @@
+"""Microsoft Graph as the readers of one extraction see it.
+
+Here: lists read whole and converted page by page while the next page is on its way, and the
+comparison with Graph's own count. Not here: many small reads at once (`fanout`), and what is
+asked for (the readers).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from entra_pipeline.extract.arrow import Structs
+from entra_pipeline.extract.gate import Gate
+from entra_pipeline.extract.notes import REREAD, RESTARTED, Notes
+from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.msgraph import BatchItem, BatchResult, GraphClient, Page, Service
+
+PAGE = "999"
+"""Largest `$top` of directory collections.
+Source: https://learn.microsoft.com/graph/api/user-list#optional-query-parameters"""
+
+AHEAD = 2
+"""Pages that may wait to be converted: bounds the JSON held in memory."""
+
+T = TypeVar("T")
+
+EVENTUAL = {"ConsistencyLevel": "eventual"}
+
+
+class IncompleteError(Exception):
+    """Graph's answers contradict each other: the list did not arrive whole. The text says how."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One collection to read: what is asked for and how its pages are parsed.
+
+    `table` is whom the requests are counted for. `priority`: lower goes first.
+    """
+
+    path: str
+    params: Mapping[str, str]
+    parser: PageParser
+    table: str
+    service: Service = Service.DIRECTORY
+    eventual: bool = False
+    priority: int = 5
+
+
+class Source:
+    """The client behind the extraction's gate. Safe for many threads."""
+
+    def __init__(self, client: GraphClient, gate: Gate, converters: Executor, width: int) -> None:
+        self.client = client
+        self.gate = gate
+        self.width = width
+        self._converters = converters
+
+    def pages(self, listing: Listing) -> Iterator[Page]:
+        """The pages as they arrive."""
+        pages = iter(
+            self.client.pages(
+                listing.path,
+                listing.params,
+                table=listing.table,
+                service=listing.service,
+                eventual=listing.eventual,
+            )
+        )
+        while (page := self._next(pages, listing)) is not None:
+            yield page
+
+    def _next(self, pages: Iterator[Page], listing: Listing) -> Page | None:
+        if listing.service is not Service.DIRECTORY:
+            # Services with a pace of their own wait for it inside the client; a slot held
+            # meanwhile would be one less for the directory.
+            self.gate.check()
+            return next(pages, None)
+        with self.gate.slot(listing.priority):
+            return next(pages, None)
+
+    def read(
+        self,
+        listing: Listing,
+        notes: Notes,
+        convert: Callable[[Structs], T],
+        arrived: Callable[[T], None] = lambda _: None,
+    ) -> list[T]:
+        """The whole collection, each page's items through `convert`, in Graph's order.
+
+        `convert` runs in other threads; `arrived` is called here, page by page. When Graph makes
+        the collection start again, what came before is dropped (but `arrived` was told of it).
+        """
+        done: list[T] = []
+        pending: deque[Future[T]] = deque()
+        generation = 0
+
+        def converted(body: bytes) -> T:
+            return convert(listing.parser.page(body, notes))
+
+        def settle(left: int) -> None:
+            while len(pending) > left:
+                result = pending.popleft().result()
+                done.append(result)
+                arrived(result)
+
+        try:
+            for page in self.pages(listing):
+                if page.generation != generation:
+                    generation = page.generation
+                    notes.add(RESTARTED)
+                    settle(0)
+                    done.clear()
+                pending.append(self._converters.submit(converted, page.body))
+                del page
+                settle(AHEAD)
+            settle(0)
+        finally:
+            for future in pending:
+                future.cancel()
+        return done
+
+    def read_counted(
+        self,
+        listing: Listing,
+        notes: Notes,
+        convert: Callable[[Structs], T],
+        size: Callable[[list[T]], int],
+        *,
+        expected: Callable[[int], None] = lambda _: None,
+        arrived: Callable[[T], None] = lambda _: None,
+    ) -> list[T]:
+        """The whole collection, compared with Graph's `$count` of it.
+
+        `size`: how many different objects the converted pages hold. The directory changes while
+        it is read, so any number between the counts before and after is good. A contradiction
+        is read once more and then raises IncompleteError. Where Graph cannot count, none is
+        possible.
+        """
+        before = self.count(listing)
+        if before is not None:
+            expected(before)
+        pages = self.read(listing, notes, convert, arrived)
+        for last in (False, True):
+            found = size(pages)
+            if before is None or found == before:
+                return pages
+            after = self.count(listing)
+            if after is None or min(before, after) <= found <= max(before, after):
+                return pages
+            if last:
+                break
+            notes.add(REREAD)
+            before = after
+            pages.clear()
+            pages = self.read(listing, notes, convert, arrived)
+        raise IncompleteError(
+            f"{listing.path} listed {found} objects, read twice, but Graph counts {after}"
+        )
+
+    def count(self, listing: Listing) -> int | None:
+        """Graph's count of the collection; None where it does not count."""
+        params = {k: v for k, v in listing.params.items() if k == "$filter"}
+        with self.gate.slot(listing.priority):
+            return self.client.count(listing.path, params or None, table=listing.table)
+
+    def batch(
+        self, items: list[BatchItem], *, table: str, service: Service, priority: int
+    ) -> list[BatchResult]:
+        """One `$batch`."""
+        with self.gate.slot(priority):
+            return self.client.batch(items, table=table, service=service)
