@@ -8,7 +8,7 @@ role-assignable groups hold no groups. Not here: what groups give access to.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -80,10 +80,13 @@ class GroupSets:
     device_groups: list[str] = field(default_factory=list)
 
 
-def add_groups(build: Build, count: int) -> GroupSets:
-    """Add `count` groups with members, owners and nesting."""
+def add_groups(build: Build, count: int, named: Sequence[str] = ()) -> GroupSets:
+    """Add `count` groups with members, owners and nesting.
+
+    `named` groups are among them, but left empty; a name that starts with PAG is role-assignable.
+    """
     maker = _Maker(build, count)
-    maker.make()
+    maker.make(named)
     return maker.sets
 
 
@@ -109,9 +112,17 @@ class _Maker:
         self.devices = list(build.tenant.objects["devices"])
         self.contacts = list(build.tenant.objects["contacts"])
 
-    def make(self) -> None:
+    def make(self, named: Sequence[str]) -> None:
+        for name in named:
+            privileged = name.startswith("PAG")
+            group = self._new(
+                name,
+                isAssignableToRole=True if privileged else None,
+                visibility="Private" if privileged else None,
+            )
+            self.build.known[name] = group["id"]
         self._dynamic(max(1, round(self.count * 0.06)) if self.count else 0)
-        left = self.count - len(self.sets.dynamic)
+        left = self.count - len(named) - len(self.sets.dynamic)
         role_groups = min(ROLE_GROUP_LIMIT, left, max(4, round(self.count * 0.012)))
         for index in range(role_groups):
             self._role_assignable(index)
@@ -188,10 +199,11 @@ class _Maker:
         build = self.build
         everyone = [
             user_id
-            for user_id, user in build.tenant.objects["users"].items()
-            if user["userType"] == "Member"
+            for user_id in build.members
+            if build.get("users", user_id)["userType"] == "Member"
         ]
-        yield "All Employees", '(user.userType -eq "Member")', everyone
+        rule = '(user.userType -eq "Member") and (user.employeeId -ne null)'
+        yield "All Employees", rule, everyone
         guests = [
             guest for guest in build.guests if build.get("users", guest)["userType"] == "Guest"
         ]
