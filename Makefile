@@ -11,7 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Dagster refuses a relative DAGSTER_HOME. Without one, the command line chooses (and makes) its own.
 ifdef DAGSTER_HOME
-export DAGSTER_HOME := $(abspath $(DAGSTER_HOME))
+override DAGSTER_HOME := $(abspath $(DAGSTER_HOME))
+export DAGSTER_HOME
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -54,6 +55,11 @@ ui: $(PROJECT_STAMP) ## the Dagster pages and daemon: the demo's data, or your t
 
 .PHONY: venv
 venv: $(PROJECT_STAMP) ## make .venv and install, without running anything
+
+.PHONY: docs
+docs: $(PROJECT_STAMP) ## write the generated parts of the documentation anew
+	@$(BIN)/python -m entra_pipeline.settings
+	@$(BIN)/python -m entra_pipeline.cli.reference
 
 .PHONY: lock
 lock: ## make requirements/*.txt anew from pyproject.toml (needs uv)

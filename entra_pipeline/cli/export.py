@@ -121,8 +121,8 @@ def _as_text(column: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
     if pa.types.is_timestamp(column.type):
-        seconds = column.cast(pa.timestamp("us"))
-        return pc.strftime(seconds, format="%Y-%m-%dT%H:%M:%SZ")
+        text = pc.strftime(column.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
+        return pc.replace_substring(text, ".000000Z", "Z")
     values = (
         None if value is None else json.dumps(value, ensure_ascii=False, default=output.plain)
         for value in column.to_pylist()
