@@ -7,11 +7,14 @@ side of the simulator), nor how a random tenant comes about (`generate`).
 A tenant directory holds one file per collection (`users.json`, `groups.json`, ...) and one per
 relation (`group_members.json`, ...). A missing file is an empty collection. Files may come from
 other tools: a collection is a list of objects, or a Graph answer `{"value": [...]}`; a relation
-is `{source id: [target ids]}`, or a list of `{"groupId" or "sourceId": ..., "id": ...}`.
+is `{source id: [target ids]}`, or a list of `{"groupId" or "sourceId": ..., "id": ...}`. The tenant's
+id is that of `organization.json`'s one object; without that file the tenant gets a fixed id and an
+organisation with a P2 licence.
 """
 
 import json
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,17 @@ KINDS: dict[str, str] = {
 """Collection of directory objects -> Graph's type name without `microsoft.graph.`."""
 
 
+_COMPANION: dict[str, str] = {
+    "synchronization_jobs": "servicePrincipalId",
+    "authentication_methods": "userId",
+    "deleted_items": "@odata.type",
+}
+"""Collection -> a key beside Graph's own that each of its objects must have."""
+
+DEFAULT_TENANT_ID = "5d1c0a77-8a3e-4f60-9c1b-0e6a1b2c3d4e"
+_PREMIUM_PLANS = ("41781fb2-bc02-4b7c-bd55-b576c07bb09d", "eec0eb4f-6444-4f95-aba0-50c24d67f998")
+
+
 class TenantFileError(ValueError):
     """A tenant directory cannot be read; the message names the file and the reason."""
 
@@ -111,6 +125,16 @@ class Tenant:
         return None
 
 
+def key_of(collection: str, obj: JsonObject) -> str:
+    """The key of an object in its collection: its id.
+
+    For authentication methods `user id/id`, because Graph gives everyone's password method the
+    same id.
+    """
+    object_id: str = obj["id"]
+    return f"{obj['userId']}/{object_id}" if collection == "authentication_methods" else object_id
+
+
 def dump(tenant: Tenant, directory: Path) -> None:
     """Write every collection and relation of the tenant as `<name>.json` into the directory.
 
@@ -118,55 +142,83 @@ def dump(tenant: Tenant, directory: Path) -> None:
     written twice never keeps an earlier tenant's rows.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode
     for collection in COLLECTIONS:
         rows = tenant.objects[collection].values()
-        _write(directory / f"{collection}.json", _json_lines("[", rows, "]"))
+        _write(directory / f"{collection}.json", "[", map(encode, rows), "]")
     for relation in RELATIONS:
-        text = json.dumps(tenant.links[relation], ensure_ascii=False, indent=0)
-        _write(directory / f"{relation}.json", text + "\n")
-    (directory / "tenant.json").write_text(
-        json.dumps({"tenantId": tenant.tenant_id}) + "\n", encoding="utf-8"
-    )
+        links = tenant.links[relation].items()
+        lines = (f"{encode(source)}: {encode(targets)}" for source, targets in links)
+        _write(directory / f"{relation}.json", "{", lines, "}")
 
 
 def load(directory: Path) -> Tenant:
     """Read a tenant directory.
 
-    The tenant id is that of `organization.json`'s one object (or of `tenant.json`).
+    Links may name objects that the directory does not hold (an export need not be complete).
     Raises TenantFileError naming the file, the place in it and the remedy.
     """
     if not directory.is_dir():
         raise TenantFileError(f"{directory}: no such directory; give one with users.json and so on")
-    objects = {name: _load_collection(directory / f"{name}.json") for name in COLLECTIONS}
+    _refuse_misspelt(directory)
+    objects = {name: _load_collection(directory / f"{name}.json", name) for name in COLLECTIONS}
     links = {name: _load_relation(directory / f"{name}.json") for name in RELATIONS}
-    return Tenant(_load_tenant_id(directory, objects["organization"]), objects, links)
+    organization = objects["organization"]
+    if not organization:
+        organization[DEFAULT_TENANT_ID] = _default_organization()
+    if len(organization) > 1:
+        raise TenantFileError(
+            f"{directory / 'organization.json'}: holds {len(organization)} organisations; "
+            "a tenant has one, keep that"
+        )
+    return Tenant(next(iter(organization)), objects, links)
 
 
-def _load_tenant_id(directory: Path, organization: dict[str, JsonObject]) -> str:
-    path = directory / "tenant.json"
-    if path.exists():
-        document = _read(path)
-        if not isinstance(document, dict) or not isinstance(document.get("tenantId"), str):
-            raise TenantFileError(f'{path}: must be {{"tenantId": "<id>"}}')
-        return str(document["tenantId"])
-    if organization:
-        return next(iter(organization))
-    raise TenantFileError(
-        f"{directory / 'organization.json'}: missing or empty, so the tenant's id is unknown; "
-        'add a list with one object {"id": "<tenant id>", "displayName": ...}, '
-        'or a tenant.json {"tenantId": "<id>"}'
-    )
+def _default_organization() -> JsonObject:
+    return {
+        "id": DEFAULT_TENANT_ID,
+        "displayName": "Tenant from files",
+        "assignedPlans": [
+            {
+                "assignedDateTime": "2020-01-01T00:00:00Z",
+                "capabilityStatus": "Enabled",
+                "service": "AADPremiumService",
+                "servicePlanId": plan,
+            }
+            for plan in _PREMIUM_PLANS
+        ],
+        "verifiedDomains": [],
+    }
 
 
-def _load_collection(path: Path) -> dict[str, JsonObject]:
+def _refuse_misspelt(directory: Path) -> None:
+    """A file with a slightly wrong name would silently be an empty collection."""
+    known = (*COLLECTIONS, *RELATIONS)
+    present = {path.stem for path in directory.glob("*.json")}
+    for stem in sorted(present.difference(known)):
+        near = [name for name in get_close_matches(stem, known, cutoff=0.8) if name not in present]
+        if near:
+            raise TenantFileError(
+                f"{directory / stem}.json: not a tenant file; should it be {near[0]}.json?"
+            )
+
+
+def _load_collection(path: Path, collection: str) -> dict[str, JsonObject]:
     rows: dict[str, JsonObject] = {}
+    companion = _COMPANION.get(collection)
     for position, row in enumerate(_rows(path)):
         object_id = row.get("id")
         if not isinstance(object_id, str) or not object_id:
             raise TenantFileError(f"{path}: object {position} has no text 'id'")
-        if object_id in rows:
-            raise TenantFileError(f"{path}: object {position} repeats the id {object_id}")
-        rows[object_id] = row
+        if companion and not isinstance(row.get(companion), str):
+            raise TenantFileError(
+                f"{path}: object {position} ({object_id}) has no text '{companion}', "
+                "which says what it belongs to"
+            )
+        key = key_of(collection, row)
+        if key in rows:
+            raise TenantFileError(f"{path}: object {position} repeats the id {key}")
+        rows[key] = row
     return rows
 
 
@@ -220,11 +272,10 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def _json_lines(opening: str, rows: Iterable[JsonObject], closing: str) -> str:
-    encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode
-    body = ",\n".join(map(encode, rows))
-    return f"{opening}\n{body}\n{closing}\n" if body else f"{opening}{closing}\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write(path: Path, opening: str, lines: Iterable[str], closing: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(opening)
+        for position, line in enumerate(lines):
+            file.write(",\n" if position else "\n")
+            file.write(line)
+        file.write(f"\n{closing}\n")

@@ -57,6 +57,7 @@ _TEMPLATE: JsonObject = {
     "faxNumber": None,
     "givenName": None,
     "identities": [],
+    "identityParentId": None,
     "imAddresses": [],
     "isManagementRestricted": None,
     "isResourceAccount": None,
