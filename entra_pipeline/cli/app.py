@@ -112,6 +112,7 @@ def main() -> NoReturn:
 
 def _unexpected(error: Exception) -> CliError:
     """Map the domain's own errors; anything else is ours to mend and says where it happened."""
+    from entra_pipeline.lake.errors import OtherTenantError
     from entra_pipeline.settings import SettingsError
 
     if isinstance(error, SettingsError):
@@ -120,10 +121,13 @@ def _unexpected(error: Exception) -> CliError:
             remedy="`entra-pipeline doctor` checks them; .env.example lists them all.",
             details={"settings": list(error.messages)},
         )
+    if isinstance(error, OtherTenantError):
+        return CliError(str(error))
     kind = type(error)
-    where = "" if kind.__module__.startswith("entra_pipeline") else f"{kind.__name__}: "
+    if kind.__module__.startswith("entra_pipeline"):
+        return CliError(str(error) or kind.__name__, code=ExitCode.FAILED)
     return CliError(
-        f"{where}{error}" if str(error) else kind.__name__,
+        f"unexpected {kind.__name__}: {error}",
         code=ExitCode.FAILED,
         remedy="`entra-pipeline --verbose …` shows where it happened.",
     )

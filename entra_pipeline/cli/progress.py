@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from entra_pipeline.cli import output
 
 if TYPE_CHECKING:
-    from entra_pipeline.extract import Progress
-
-_MARKS = {"complete": "green", "failed": "bold red", "quarantined": "bold red"}
+    from entra_pipeline.extract.extraction import Progress
 
 
 class SyncProgress:
@@ -71,10 +69,9 @@ class SyncProgress:
             again = progress.table in self._finished
             self._finished[progress.table] = str(progress.status)
         if self._live is None and not again:
-            rows = "" if progress.rows is None else output.count(progress.rows, "row")
             self._line(
-                f"[{len(self._finished):>2}/{self._total}] {progress.table:<40} "
-                f"{progress.status!s:<11} {rows:>14}"
+                f"[{len(self._finished):>2}/{self._total}] {progress.table:<38} "
+                f"{progress.status!s:<11} {output.count(progress.rows, 'row'):>14}"
             )
 
     def _line(self, text: str) -> None:
@@ -99,8 +96,8 @@ class SyncProgress:
         )
         lines = Table.grid(padding=(0, 2))
         for item in active[:8]:
-            rows = "" if item.rows is None else output.count(item.rows, "row")
-            lines.add_row(f"  {item.table}", rows, output.count(item.requests, "request"))
+            rows = f"{item.rows:,}" + (f" of {item.expected:,}" if item.expected else "")
+            lines.add_row(f"  {item.table}", str(item.phase), f"{rows} rows")
         if len(active) > 8:
             lines.add_row(f"  and {len(active) - 8} more")
         return Group(head, lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,10 @@ from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import CliError
 from entra_pipeline.cli.export import Format, write
 from entra_pipeline.cli.output import Col, count, moment
-from entra_pipeline.cli.warehouse import open_warehouse
+from entra_pipeline.cli.warehouse import existing, open_warehouse
 
 if TYPE_CHECKING:
+    from entra_pipeline.lake import Books, SyncRecord
     from entra_pipeline.tables import Table
 
 _STYLES = {"complete": "green", "failed": "bold red", "quarantined": "bold red", "never": "dim"}
@@ -61,18 +63,74 @@ def tables(
 
 
 def status(json_: options.Json = False, data_dir: options.DataDir = None) -> None:
-    """How complete each table is, since when, and why not."""
-    with open_warehouse(data_dir) as warehouse:
-        document = warehouse.status().to_json()
+    """How complete each table is, since when, and why not; and how the last sync ended."""
+    from entra_pipeline.lake import Books
+
+    document = statuses(Books(existing(data_dir)))
     if output.is_json():
         output.print_json(document)
         return
-    sync = document["sync"] or {}
     print_statuses(document["tables"])
-    output.show(
-        f"Last sync {sync.get('sync_id', '')}: {sync.get('outcome', 'never')}, "
-        f"finished {moment(sync.get('finished')) or '-'}"
-    )
+    sync = document["sync"]
+    if sync is None:
+        output.show("No sync yet: run entra-pipeline sync")
+    else:
+        ended = f"at {moment(sync['finished'])} UTC" if sync["finished"] else "not yet"
+        output.show(f"Last sync: {sync['outcome']}, ended {ended} ({sync['sync_id']})")
+
+
+def statuses(books: Books) -> dict[str, Any]:
+    """Give the document of `status`: the last sync and the latest word on each table."""
+    from entra_pipeline.lake.books import rfc3339
+    from entra_pipeline.orchestration.staleness import limits
+
+    books.close_dead_syncs()
+    syncs = books.syncs(limit=1)
+    known = sorted(books.statuses(limits()).values(), key=lambda status: _place(status.table))
+    return {
+        "sync": _sync(syncs[0]) if syncs else None,
+        "tables": [
+            {
+                "table": status.table,
+                "status": str(status.status),
+                "rows": status.rows,
+                "as_of": None if status.as_of is None else rfc3339(status.as_of),
+                "reason": status.reason,
+                "permission": status.permission,
+                "requests": status.requests,
+                "round_trips": status.round_trips,
+                "units": status.units,
+                "notes": dict(status.notes),
+            }
+            for status in known
+        ],
+        "complete": all(status.status == "complete" for status in known),
+        "missing": [
+            {"table": status.table, "status": str(status.status), "reason": status.reason}
+            for status in known
+            if status.status != "complete"
+        ],
+    }
+
+
+def _sync(record: SyncRecord) -> dict[str, Any]:
+    from entra_pipeline.lake.books import rfc3339
+
+    return {
+        "sync_id": record.sync_id,
+        "kind": record.kind,
+        "started": rfc3339(record.started),
+        "finished": None if record.finished is None else rfc3339(record.finished),
+        "outcome": str(record.outcome),
+        **asdict(record.counters),
+    }
+
+
+def _place(name: str) -> int:
+    """Put tables in the order of their declarations, those of other versions last."""
+    from entra_pipeline.tables import TABLES
+
+    return list(TABLES).index(name) if name in TABLES else len(TABLES)
 
 
 def print_statuses(rows: list[dict[str, Any]]) -> None:

@@ -45,18 +45,29 @@ def doctor(json_: options.Json = False) -> None:
 
 def login() -> None:
     """Sign in as an administrator by device code; the token is kept for `sync` (0600)."""
-    from rich.markup import escape
+    from entra_pipeline.msgraph import device_code
+    from entra_pipeline.settings import Auth, Settings
 
-    from entra_pipeline.msgraph.auth import login as sign_in
-    from entra_pipeline.settings import Settings
+    settings = Settings.load()
+    if settings.auth is not Auth.DEVICE_CODE:
+        raise CliError(
+            "signing in by hand is for ENTRA_AUTH=device_code only",
+            remedy="Set ENTRA_AUTH=device_code, or leave `login` out: other credentials need none.",
+        )
 
-    account = sign_in(Settings.load(), lambda text: output.err().print(escape(text)))
-    output.say(f"Signed in as {escape(account)}. Try: entra-pipeline doctor")
+    def show(code: device_code.DeviceCode) -> None:
+        output.err().print(
+            f"Open {code.url} and enter {code.user_code} within {code.expires_in_s // 60} minutes.",
+            markup=False,
+        )
+
+    device_code.login(settings, show)
+    output.say("Signed in. Try: entra-pipeline doctor")
 
 
 def logout() -> None:
     """Forget the signed-in administrator: the kept token is removed."""
-    from entra_pipeline.msgraph.auth import logout as sign_out
+    from entra_pipeline.msgraph.device_code import logout as sign_out
     from entra_pipeline.settings import Settings
 
     gone = sign_out(Settings.for_data_only())

@@ -12,6 +12,7 @@ from entra_pipeline.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
     from entra_pipeline.access.questions import Warehouse
+    from entra_pipeline.lake import DataDirectory
 
 DEMO_DATA = Path(".demo") / "data"
 
@@ -34,6 +35,16 @@ def open_warehouse(given: Path | None) -> Warehouse:
         return Warehouse.open(directory)
     except NoWarehouse as error:
         raise nothing_yet(directory) from error
+
+
+def existing(given: Path | None) -> DataDirectory:
+    """Give the data directory as it is on disk, or say which command makes one."""
+    from entra_pipeline.lake import DataDirectory
+
+    directory = data_dir(given)
+    if not (directory / "tenant.json").exists():
+        raise nothing_yet(directory)
+    return DataDirectory.existing(directory)
 
 
 def nothing_yet(directory: Path) -> CliError:
