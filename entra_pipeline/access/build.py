@@ -1,0 +1,277 @@
+"""Building warehouse.duckdb: directory tables in, entitlement graph, counts and macros out.
+
+Here belong the steps, one function each, so that an orchestrator can run and show them one by
+one. A step takes the path of the stage file, a warehouse that nobody else has open, does its
+part and closes it again; rows never pass between steps. `publish` (its own module) is what makes
+a finished stage visible.
+
+    load → principals → entitlements → grants → closure → counts → finish
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from entra_pipeline import tables
+from entra_pipeline.access import closure as nesting
+from entra_pipeline.access.engine import literal, open_stage, quote, script
+
+# Tables whose rows the graph needs; the others are copied into the warehouse for readers.
+FORMAT = 1
+# group_members is by far the largest table: it is stored once, in numbers, and shown by a view.
+IN_NUMBERS = "group_members"
+
+
+class TableStatus(Protocol):
+    """What the build reads of a table's status: the columns of `table_status`, as attributes."""
+
+    @property
+    def table(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def as_of(self) -> datetime | None: ...
+
+
+def load(
+    stage: Path,
+    files: Mapping[str, Sequence[str]],
+    statuses: Mapping[str, TableStatus],
+    *,
+    syncs: Iterable[Mapping[str, Any]] = (),
+    now: datetime | None = None,
+) -> None:
+    """Start a stage: copy directory and bookkeeping tables into it.
+
+    `files` gives the Parquet files of each table's current version. A table without files is
+    empty; whether that means "none" is for `statuses` to say. `syncs` are rows of the table of
+    that name. `now` stands in as the reading time of tables whose status has none.
+    """
+    for leftover in (stage, Path(f"{stage}.wal")):
+        leftover.unlink(missing_ok=True)
+    stage.parent.mkdir(parents=True, exist_ok=True)
+    with open_stage(stage) as connection:
+        connection.execute("CREATE SCHEMA internal")
+        for table in tables.TABLES.values():
+            if table.group == "directory" and table.name != IN_NUMBERS:
+                _copy(connection, table, files.get(table.name, ()), "TABLE", table.name)
+            elif table.name == IN_NUMBERS:
+                # Read by the next step straight from the files: their rows need no second home.
+                _copy(connection, table, files.get(table.name, ()), "VIEW", "internal.read_members")
+        _write(connection, tables.get("syncs"), list(syncs))
+        _write(connection, tables.get("table_status"), [_row(s) for s in statuses.values()])
+        _reading_times(connection, statuses, now or datetime.now(UTC))
+        connection.execute("CREATE TABLE internal.warehouse AS SELECT ? AS format", [FORMAT])
+        connection.execute(script("sources"))
+
+
+def principals(stage: Path) -> int:
+    """Principals, memberships and nesting, in numbers. Returns how many principals there are."""
+    with open_stage(stage) as connection:
+        connection.execute(script("principals"))
+        connection.execute(script("memberships"))
+        return _count(connection, "internal.principals")
+
+
+def entitlements(stage: Path) -> int:
+    """Resources and entitlements. Returns how many entitlements there are."""
+    with open_stage(stage) as connection:
+        connection.execute(script("entitlements"))
+        return _count(connection, "internal.entitlements")
+
+
+def grants(stage: Path) -> int:
+    """Direct holds. Returns how many there are, memberships of groups included."""
+    with open_stage(stage) as connection:
+        connection.execute(script("grants"))
+        return _count(connection, "internal.grants") + _count(
+            connection, "internal.members_by_group"
+        )
+
+
+def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
+    """Which groups are inside which. Returns the number of stored rows."""
+    with open_stage(stage) as connection:
+        edges = connection.execute(
+            "SELECT member_ix, group_ix, state FROM internal.nesting"
+        ).fetchall()
+        found = nesting.close(edges, row_budget=row_budget)
+        # Read by DuckDB through its replacement scan.
+        rows = pa.table(
+            {
+                "group_ix": pa.array(np.frombuffer(found.group, np.int32)),
+                "member_ix": pa.array(np.frombuffer(found.member, np.int32)),
+                "state": pa.array(np.frombuffer(found.state, np.int8)),
+                "depth": pa.array(np.frombuffer(found.depth, np.int32)),
+                "paths": pa.array(np.frombuffer(found.paths, np.int64)),
+                "exact": pa.array(np.frombuffer(found.exact, np.int8)).cast(pa.bool_()),
+                "on_cycle": pa.array(np.frombuffer(found.on_cycle, np.int8)).cast(pa.bool_()),
+            }
+        )
+        condensed = bool(found.component)
+        name = "condensed_closure" if condensed else "closure"
+        connection.register("closure_rows", rows)
+        connection.execute(
+            f"CREATE TABLE internal.{name} AS SELECT * FROM closure_rows"
+            " ORDER BY group_ix, member_ix, state"
+        )
+        connection.unregister("closure_rows")
+        if condensed:
+            connection.execute(
+                "CREATE TABLE internal.components (ix INTEGER, representative INTEGER)"
+            )
+            connection.executemany(
+                "INSERT INTO internal.components VALUES (?, ?)", sorted(found.component.items())
+            )
+            connection.execute(script("closure"))
+        return len(found)
+
+
+def counts(stage: Path) -> int:
+    """How many principals hold each entitlement. Returns the number of entitlements."""
+    with open_stage(stage) as connection:
+        connection.execute(script("effective"))
+        connection.execute(script("counts"))
+        return _count(connection, "internal.counts")
+
+
+def finish(stage: Path) -> None:
+    """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish."""
+    with open_stage(stage) as connection:
+        for view in ("direct_holds", "licensed", "role_pim", "group_pim", "read_members"):
+            connection.execute(f"DROP VIEW internal.{view}")
+        connection.execute(script("views"))
+        connection.execute(script("questions"))
+        connection.execute(script("explain"))
+        _describe(connection)
+        connection.execute("CHECKPOINT")
+
+
+def build(
+    stage: Path,
+    files: Mapping[str, Sequence[str]],
+    statuses: Mapping[str, TableStatus],
+    *,
+    syncs: Iterable[Mapping[str, Any]] = (),
+    now: datetime | None = None,
+) -> None:
+    """All steps, one after the other: the whole build without an orchestrator."""
+    load(stage, files, statuses, syncs=syncs, now=now)
+    principals(stage)
+    entitlements(stage)
+    grants(stage)
+    closure(stage)
+    counts(stage)
+    finish(stage)
+
+
+def _copy(
+    connection: duckdb.DuckDBPyConnection,
+    table: tables.Table,
+    files: Sequence[str],
+    form: str,
+    name: str,
+) -> None:
+    """The table as declared, from its files; columns that older files lack are null."""
+    schema = table.schema()
+    if not files:
+        connection.register("nothing", schema.empty_table())
+        if form == "TABLE":
+            connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM nothing")
+        else:
+            columns = ", ".join(f"NULL::VARCHAR AS {quote(field.name)}" for field in schema)
+            connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
+        connection.unregister("nothing")
+        return
+    source = f"read_parquet([{', '.join(map(literal, files))}])"
+    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    connection.register("nothing", schema.empty_table())
+    kinds = {row[0]: row[1] for row in connection.execute("DESCRIBE nothing").fetchall()}
+    connection.unregister("nothing")
+    columns = ", ".join(
+        f"{quote(field.name)}::{kinds[field.name]} AS {quote(field.name)}"
+        if field.name in present
+        else f"NULL::{kinds[field.name]} AS {quote(field.name)}"
+        for field in schema
+    )
+    target = quote(name) if form == "TABLE" else name
+    connection.execute(f"CREATE {form} {target} AS SELECT {columns} FROM {source}")
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, table: tables.Table, rows: list[Mapping[str, Any]]
+) -> None:
+    schema = table.schema()
+    connection.register("rows_to_write", pa.Table.from_pylist([dict(r) for r in rows], schema))
+    connection.execute(f"CREATE TABLE {quote(table.name)} AS SELECT * FROM rows_to_write")
+    connection.unregister("rows_to_write")
+
+
+def _row(status: TableStatus) -> dict[str, Any]:
+    """A status object as a row of `table_status`."""
+    row: dict[str, Any] = {
+        column.name: getattr(status, column.name, None)
+        for column in tables.get("table_status").columns
+    }
+    row["status"] = str(status.status)
+    notes = row.get("notes")
+    if isinstance(notes, Mapping):
+        row["notes"] = [{"note": note, "count": count} for note, count in sorted(notes.items())]
+    return row
+
+
+def _reading_times(
+    connection: duckdb.DuckDBPyConnection, statuses: Mapping[str, TableStatus], now: datetime
+) -> None:
+    """When each table was read: what a window of PIM must still be open at."""
+    connection.execute('CREATE TABLE internal.reading_times ("table" VARCHAR, as_of TIMESTAMPTZ)')
+    connection.executemany(
+        "INSERT INTO internal.reading_times VALUES (?, ?)",
+        [
+            (name, (statuses[name].as_of if name in statuses else None) or now)
+            for name in tables.TABLES
+        ],
+    )
+
+
+def _describe(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the registry's sentences into the warehouse, where an analyst's tools show them."""
+    views = {
+        row[0]
+        for row in connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main'"
+        ).fetchall()
+    }
+    stored = {
+        row[0]
+        for row in connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
+        ).fetchall()
+    }
+    statements = []
+    for table in tables.TABLES.values():
+        if table.name not in views | stored:
+            continue
+        form = "VIEW" if table.name in views else "TABLE"
+        name = quote(table.name)
+        statements.append(f"COMMENT ON {form} {name} IS {literal(table.doc)}")
+        statements.extend(
+            f"COMMENT ON COLUMN {name}.{quote(column.name)} IS {literal(column.doc)}"
+            for column in table.columns
+        )
+    connection.execute("BEGIN")
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,139 @@
+-- Resources and the permissions on them: what the directory offers, and what a grant names though
+-- the directory no longer offers it.
+
+CREATE TEMP TABLE named AS
+SELECT DISTINCT kind, resource_id, permission, scope FROM internal.direct_holds
+UNION
+SELECT 'group', p.id, 'member', NULL
+FROM (SELECT DISTINCT group_ix FROM internal.members_by_group) m
+JOIN internal.principals p ON p.ix = m.group_ix;
+
+CREATE TABLE resources AS
+SELECT id, kind, name, source
+FROM (
+    SELECT id, 'group' AS kind, display_name AS name, 'groups' AS source FROM groups
+    UNION ALL SELECT id, 'app', display_name, 'service_principals' FROM service_principals
+    UNION ALL SELECT id, 'application', display_name, 'applications' FROM applications
+    UNION ALL SELECT id, 'role', display_name, 'role_definitions' FROM role_definitions
+    UNION ALL SELECT sku_id, 'license', sku_part_number, 'subscribed_skus' FROM subscribed_skus
+    UNION ALL SELECT id, 'unit', display_name, 'administrative_units' FROM administrative_units
+    UNION ALL SELECT id, 'device', display_name, 'devices' FROM devices
+    UNION ALL
+    SELECT DISTINCT resource_id,
+           CASE kind WHEN 'delegated' THEN 'app' ELSE kind END, NULL, NULL
+    FROM named
+)
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY source NULLS LAST, kind) = 1
+ORDER BY id;
+
+-- Every entitlement by its parts; `label` is its name within the resource.
+CREATE TEMP TABLE parts AS
+WITH offered AS (
+    SELECT 'group' AS kind, id AS resource_id, 'member' AS permission, NULL AS scope,
+           'member' AS slug, 'member' AS label, NULL::TINYINT AS tier,
+           CASE WHEN is_assignable_to_role THEN ['user', 'service_principal', 'device']
+                ELSE ['user', 'group', 'service_principal', 'device', 'contact'] END
+               AS grantable_to
+    FROM groups
+    UNION ALL
+    SELECT 'group', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    FROM groups
+    UNION ALL
+    SELECT 'app', resource_id, id, NULL, coalesce(nullif(value, ''), id),
+           -- Application permissions are known by their value, roles of people by their name.
+           CASE WHEN list_contains(allowed_member_types, 'User')
+                THEN coalesce(nullif(display_name, ''), nullif(value, ''), id)
+                ELSE coalesce(nullif(value, ''), nullif(display_name, ''), id) END,
+           tier,
+           list_concat(
+               CASE WHEN list_contains(allowed_member_types, 'User') THEN ['user', 'group']
+                    ELSE [] END,
+               CASE WHEN list_contains(allowed_member_types, 'Application')
+                    THEN ['service_principal'] ELSE [] END)
+    FROM app_roles
+    UNION ALL
+    SELECT 'app', id, '00000000-0000-0000-0000-000000000000', NULL, 'default-access',
+           'default access', NULL, ['user', 'group', 'service_principal']
+    FROM service_principals
+    WHERE coalesce(lower(service_principal_type), '') <> 'managedidentity'
+    UNION ALL
+    SELECT 'app', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    FROM service_principals
+    UNION ALL
+    SELECT 'application', id, 'owner', NULL, 'owner', 'owner (registration)', NULL,
+           ['user', 'service_principal']
+    FROM applications
+    UNION ALL
+    SELECT 'delegated', resource_id, value, NULL, value, value || ' (delegated)',
+           max(tier), ['service_principal']
+    FROM delegated_permissions
+    WHERE value <> '' GROUP BY resource_id, value
+    UNION ALL
+    SELECT 'role', id, NULL, '/', display_name, NULL, tier, ['user', 'group', 'service_principal']
+    FROM role_definitions
+    UNION ALL
+    SELECT 'license', sku_id, NULL, NULL, sku_part_number, NULL, NULL, ['user', 'group']
+    FROM subscribed_skus
+    UNION ALL
+    SELECT 'unit', id, 'member', NULL, 'member', 'member', NULL, ['user', 'group', 'device']
+    FROM administrative_units
+    UNION ALL
+    SELECT 'device', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    FROM devices
+)
+SELECT *, true AS is_offered FROM offered
+UNION ALL
+-- Only named: a scope other than the tenant, an object that is gone, a role that was removed.
+SELECT n.kind, n.resource_id, n.permission, n.scope, coalesce(r.display_name, n.permission), NULL,
+       r.tier,
+       CASE n.kind
+           WHEN 'role' THEN ['user', 'group', 'service_principal']
+           WHEN 'license' THEN ['user', 'group']
+           WHEN 'delegated' THEN ['service_principal'] END,
+       false
+FROM named n
+LEFT JOIN role_definitions r ON n.kind = 'role' AND r.id = n.resource_id
+WHERE NOT EXISTS (
+    SELECT 1 FROM offered o
+    WHERE o.kind = n.kind AND o.resource_id = n.resource_id
+      AND coalesce(o.permission, '') = coalesce(n.permission, '')
+      AND coalesce(o.scope, '') = coalesce(n.scope, '')
+);
+
+CREATE TABLE internal.entitlements AS
+SELECT (row_number() OVER (ORDER BY entitlement_id) - 1)::INTEGER AS eix, *
+FROM (
+    SELECT CASE p.kind
+               WHEN 'role' THEN 'role:' || p.resource_id || '@' || p.scope
+               WHEN 'license' THEN 'license:' || p.resource_id
+               ELSE p.kind || ':' || p.resource_id || ':' || p.permission END AS entitlement_id,
+           p.resource_id,
+           CASE p.kind WHEN 'delegated' THEN 'app' ELSE p.kind END AS resource_kind,
+           coalesce(
+               trim(regexp_replace(p.slug, '[^A-Za-z0-9._-]+', '-', 'g'), '-'), p.kind) AS slug,
+           CASE
+               WHEN p.kind = 'license' THEN coalesce(r.name, p.resource_id)
+               WHEN p.kind = 'role' AND p.scope = '/' THEN coalesce(r.name, p.resource_id)
+               WHEN p.kind = 'role'
+                   THEN coalesce(r.name, p.resource_id) || ' @ ' || coalesce(u.name, o.name, p.scope)
+               ELSE coalesce(r.name, p.resource_id) || ': '
+                   || coalesce(p.label, p.permission
+                       || CASE p.kind WHEN 'delegated' THEN ' (delegated)' ELSE '' END)
+           END AS display_name,
+           CASE WHEN p.permission = 'owner' THEN 'ownership'
+                WHEN p.kind = 'delegated' THEN 'permission'
+                WHEN p.kind = 'app' AND p.grantable_to = ['service_principal'] THEN 'permission'
+                ELSE 'assignment' END AS purpose,
+           p.tier, p.scope,
+           coalesce(p.grantable_to, []) AS grantable_to,
+           CASE WHEN p.kind = 'group' AND p.permission = 'member' THEN g.ix END AS group_ix
+    FROM parts p
+    LEFT JOIN resources r ON r.id = p.resource_id
+    LEFT JOIN resources u ON p.kind = 'role'
+                         AND p.scope = '/administrativeUnits/' || u.id
+    LEFT JOIN internal.principals o ON p.kind = 'role' AND p.scope = '/' || o.id
+    LEFT JOIN internal.principals g ON p.kind = 'group' AND p.permission = 'member'
+                                   AND g.id = p.resource_id
+    -- Two scopes of one name, or a role listed twice, are one entitlement.
+    QUALIFY row_number() OVER (PARTITION BY entitlement_id ORDER BY p.is_offered DESC, p.slug) = 1
+);
