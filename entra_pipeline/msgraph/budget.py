@@ -110,7 +110,8 @@ class AdaptiveBucket:
         amount = min(amount, self.rate * self.BURST_S)
         if self._level < amount and self._may_grow(now):
             # Held back by our own guess alone: Graph reports no pressure, so the guess is low.
-            self.rate = min(self.rate * 1.5, self._ceiling)
+            factor = 1.5 if self._pressed_at < 0 else 1.1
+            self.rate = min(self.rate * factor, self._ceiling)
             self._grown_at = now
         if self._level < amount:
             return (amount - self._level) / self.rate
@@ -131,11 +132,12 @@ class AdaptiveBucket:
         self._pressed_at = now
         self._refill(now)
         if first:
-            # The true rate counts, not the one we would have allowed.
+            # The true rate counts, not the one we would have allowed; but a refusal while we
+            # ask for little is not about our rate, so one cut is at most to a quarter.
             used = self._used(now)
             base = min(self.rate, used) if used > 0 else self.rate
             factor = 0.5 if fraction >= 2 else 0.75 if fraction >= 1 else 0.9
-            self.rate = max(base * factor, self._floor)
+            self.rate = max(base * factor, self.rate / 4, self._floor)
         self._level = min(self._level, self.rate)
 
     def emptied(self, until: float) -> None:

@@ -154,7 +154,8 @@ THROTTLE_CODES = frozenset(
         "429",
     }
 )
-RETRIED_STATUSES = frozenset({408, 500, 502, 503, 504})
+# 424 is how a batch's envelope used to answer when an item in it was throttled.
+RETRIED_STATUSES = frozenset({408, 424, 500, 502, 503, 504})
 RESYNC_CODES = frozenset({"syncStateNotFound", "resyncRequired", "resyncChangesApplyDifferences"})
 
 

@@ -37,6 +37,7 @@ class GraphSession(requests.Session):
         connections: int,
         timeout: tuple[float, float],
     ) -> None:
+        silence_libraries()
         super().__init__()
         self.trust_env = False
         self.verify = ca_file or True
@@ -79,7 +80,6 @@ class GraphSession(requests.Session):
 
 def session_factory(settings: Settings) -> SessionFactory:
     """Sessions by the settings: one connection per round trip that may be in flight."""
-    silence_libraries()
 
     def make() -> requests.Session:
         return GraphSession(
