@@ -299,7 +299,7 @@ OAUTH2_PERMISSION_GRANTS = Table(
     doc="Consents: delegated permissions that clients may use on behalf of one user or all.",
     group="directory",
     key=("id",),
-    permissions=("DelegatedPermissionGrant.Read.All", "Directory.Read.All"),
+    permissions=("Directory.Read.All", "DelegatedPermissionGrant.Read.All"),
     references=(
         Reference(("client_id",), "service_principals"),
         Reference(("resource_id",), "service_principals"),
