@@ -6,10 +6,13 @@ messages and exit codes. Modules of commands import nothing of the domain when t
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 import signal
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -35,31 +38,41 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-app.command("demo", rich_help_panel=START)(demo.demo)
-app.command(
+
+def _help(function: Callable[..., None]) -> str:
+    """Give a command's docstring with each paragraph on one line: the terminal breaks it."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(re.sub(r"\n(?! )", " ", paragraph) for paragraph in paragraphs)
+
+
+def _add(name: str, panel: str, function: Callable[..., None], **more: Any) -> None:
+    app.command(name, rich_help_panel=panel, help=_help(function), **more)(function)
+
+
+_add("demo", START, demo.demo)
+_add(
     "simulate",
-    rich_help_panel=START,
+    START,
+    simulator.simulate,
+    # The simulator parses for itself, --help included.
     context_settings={
         "allow_extra_args": True,
         "ignore_unknown_options": True,
         "help_option_names": [],
     },
-)(simulator.simulate)
-
-app.command("doctor", rich_help_panel=TENANT)(tenant.doctor)
-app.command("login", rich_help_panel=TENANT)(tenant.login)
-app.command("logout", rich_help_panel=TENANT)(tenant.logout)
-
-app.command("sync", rich_help_panel=RUN)(running.sync)
-app.command("status", rich_help_panel=RUN)(tables.status)
-app.command("serve", rich_help_panel=RUN)(running.serve)
-
-app.command("access", rich_help_panel=ASK)(questions.access)
-app.command("who-can", rich_help_panel=ASK)(questions.who_can)
-app.command("explain", rich_help_panel=ASK)(questions.explain)
-app.command("query", rich_help_panel=ASK)(questions.query)
-app.command("export", rich_help_panel=ASK)(tables.export)
-app.command("tables", rich_help_panel=ASK)(tables.tables)
+)
+_add("doctor", TENANT, tenant.doctor)
+_add("login", TENANT, tenant.login)
+_add("logout", TENANT, tenant.logout)
+_add("sync", RUN, running.sync)
+_add("status", RUN, tables.status)
+_add("serve", RUN, running.serve)
+_add("access", ASK, questions.access)
+_add("who-can", ASK, questions.who_can)
+_add("explain", ASK, questions.explain)
+_add("query", ASK, questions.query)
+_add("export", ASK, tables.export)
+_add("tables", ASK, tables.tables)
 
 
 def _version(wanted: bool) -> None:

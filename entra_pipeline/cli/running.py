@@ -113,17 +113,19 @@ def serve(
     """
     from entra_pipeline.cli.demo import state
     from entra_pipeline.cli.tenant import not_configured
-    from entra_pipeline.orchestration.home import home
-    from entra_pipeline.orchestration.serve import serve as run_serve
+    from entra_pipeline.orchestration.serve import serve as serve_pages
     from entra_pipeline.settings import Settings
 
     if Settings.for_data_only().tenant_id:
-        settings = Settings.load()
-        raise typer.Exit(run_serve(settings, home(), host=host, port=port))
+        raise typer.Exit(serve_pages(Settings.load(), host=host, port=port, say=output.say))
     demo = state.read()
     if demo is None:
         raise not_configured()
-    with demo.tenant() as simulator:
-        output.say(f"Serving the demo: simulated tenant on {simulator.info['graph_url']}")
+    with demo.lock(), demo.tenant() as simulator:
+        output.say(f"No tenant is configured: serving the demo, its tenant on port {demo.port}")
         settings = demo.use(simulator)
-        raise typer.Exit(run_serve(settings, home(demo.dagster_home), host=host, port=port))
+        # The demo's own home, whatever DAGSTER_HOME says: it is no place of the person's.
+        code = serve_pages(
+            settings, settings.data_dir / "dagster", host=host, port=port, say=output.say
+        )
+    raise typer.Exit(code)

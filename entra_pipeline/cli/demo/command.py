@@ -42,10 +42,10 @@ def demo() -> None:
                 code=ExitCode.FAILED,
                 remedy=f"What was read is kept in {state.HOME}/.",
             )
-        for number, asked in enumerate(questions.choose(), start=1):
+        for number, asked in enumerate(questions.questions(), start=1):
             _heading(f"{number}. {asked.title}")
-            for command in asked.commands:
-                questions.answer(command, most=asked.lines)
+            for arguments, most in asked.commands:
+                questions.answer(arguments, most=most)
     _closing(report, time.monotonic() - started)
 
 

@@ -1,46 +1,95 @@
-"""The demo's five questions: which names to ask about, and the asking.
+"""The demo's five questions, and how each is asked: by the public command, shown as typed.
 
-Names are chosen by SQL over the warehouse just published, so that they always exist and always
-show something. Each answer is the unchanged output of the public command above it, cut to a few
-lines.
+The answers are the unchanged output of those commands, cut to a few lines. The people and
+applications named are the simulated tenant's own figures.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from entra_pipeline.cli import output
 from entra_pipeline.cli.demo import state
 from entra_pipeline.cli.exits import CliError, ExitCode
 
+#: Relative, as a person in the same directory would type it.
 DATA = str(state.HOME / "data")
 
-# The roles and permissions that can take over a tenant are tier 0 (our own table, with sources).
-_EXPIRING = """
-SELECT a.name AS application, max(c.end_date_time) AS credential_ends
-FROM grants g
-""".strip()
+# Tier 0 can take over the tenant; `entra-pipeline tables entitlements` says what a tier is.
+EXPIRING = """
+SELECT sp.display_name AS application, string_agg(DISTINCT e.slug, ', ') AS can,
+       c.kind AS credential, c.end_date_time AS ends
+FROM effective_grants g
+JOIN entitlements e USING (entitlement_id)
+JOIN service_principals sp ON sp.id = g.principal_id
+LEFT JOIN applications a ON a.app_id = sp.app_id
+JOIN credentials c ON c.owner_id IN (sp.id, a.id)
+WHERE e.tier = 0 AND c.end_date_time < now() + INTERVAL 60 DAY
+GROUP BY ALL ORDER BY ends DESC
+"""
+
+GUESTS = """
+SELECT p.name AS guest, p.mail, p.enabled, count(DISTINCT g.entitlement_id) AS entitlements,
+       string_agg(DISTINCT e.display_name, ', ') FILTER (e.tier <= 1) AS privileged
+FROM principals p
+JOIN effective_grants g ON g.principal_id = p.id
+JOIN entitlements e USING (entitlement_id)
+WHERE p.kind = 'guest'
+GROUP BY ALL ORDER BY privileged IS NULL, entitlements DESC, guest
+"""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question: its title, the commands that answer it, the lines of output to show."""
+    """One question: its title and the commands that answer it, each with the lines to show."""
 
     title: str
-    commands: tuple[tuple[str, ...], ...]
-    lines: int = 14
+    commands: tuple[tuple[tuple[str, ...], int], ...]
+
+
+def questions() -> list[Asked]:
+    """Give the five questions about the simulated tenant."""
+    from entra_pipeline.simulator.generate import DEMO_APPLICATION_NAME, DEMO_USER_UPN
+
+    admin = "Global Administrator"
+    application = f"{DEMO_APPLICATION_NAME}: Reader"
+    return [
+        Asked(
+            "Who is a Global Administrator, or can become one?",
+            ((("who-can", admin), 14),),
+        ),
+        Asked(
+            f"What can {DEMO_USER_UPN} reach, and why?",
+            (
+                (("access", DEMO_USER_UPN), 24),
+                (("explain", DEMO_USER_UPN, admin), 12),
+            ),
+        ),
+        Asked(
+            f"Who gets into {DEMO_APPLICATION_NAME} as a reader, and by which paths?",
+            (
+                (("who-can", application), 12),
+                (("explain", DEMO_USER_UPN, application), 16),
+            ),
+        ),
+        Asked(
+            "Which applications that could take over the tenant have credentials about to end?",
+            ((("query", EXPIRING), 12),),
+        ),
+        Asked(
+            "Which guests have access, and to what that is privileged?",
+            ((("query", GUESTS), 12),),
+        ),
+    ]
 
 
 def program() -> str:
-    """How the person can type this program: its bare name when it is on the PATH."""
+    """Say how the person can type this program: its bare name when that finds this one."""
     here = Path(sys.executable).with_name("entra-pipeline")
     found = shutil.which("entra-pipeline")
     if found and Path(found).resolve() == here.resolve():
@@ -48,35 +97,37 @@ def program() -> str:
     return os.path.relpath(here)
 
 
-def choose() -> list[Asked]:
-    """Pick a person, an application and the rest; give the five questions."""
-    return []
-
-
 def answer(arguments: tuple[str, ...], *, most: int) -> None:
-    """Run a public command, show it as typed and what it printed, at most so many lines."""
+    """Run a public command; show it as typed and what it printed, at most so many lines."""
+    from rich.markup import escape
+
     full = (*arguments, "--data-dir", DATA)
-    output.show(f"$ {program()} {shlex.join(full)}", style="green")
+    output.show(f"[green]$ {escape(program())} {escape(' '.join(map(_quoted, full)))}[/]")
     done = _run(full)
+    if done.returncode not in {ExitCode.OK, ExitCode.NO, ExitCode.UNKNOWN}:
+        raise CliError(f"that failed: {done.stderr.strip()}", code=ExitCode.FAILED)
     lines = done.stdout.rstrip().splitlines()
     output.write("\n".join(lines[:most]) + "\n")
     if len(lines) > most:
-        output.show(f"… {len(lines) - most} more", style="dim")
-    if done.returncode not in {ExitCode.OK, ExitCode.NO, ExitCode.UNKNOWN}:
-        raise CliError(f"that failed: {done.stderr.strip()}", code=ExitCode.FAILED)
+        output.show(f"[dim]… {len(lines) - most:,} more[/]")
+    output.show("")
 
 
-def _ask(sql: str) -> list[list[Any]]:
-    done = _run(("query", sql, "--json", "--data-dir", DATA))
-    if done.returncode != ExitCode.OK:
-        raise CliError(f"the demo could not choose its questions: {done.stdout}{done.stderr}")
-    rows: list[list[Any]] = json.loads(done.stdout)["rows"]
-    return rows
+def _quoted(word: str) -> str:
+    """Quote a word for a shell, in the way that leaves SQL readable."""
+    if word and not set(word) - _BARE:
+        return word
+    if not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+_BARE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 
 
 def _run(arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": str(output.out().width)}
+    environment = dict(os.environ)
     if output.out().is_terminal:
-        environment["FORCE_COLOR"] = "1"
+        environment |= {"COLUMNS": str(output.out().width), "FORCE_COLOR": "1"}
     command = [sys.executable, "-m", "entra_pipeline.cli", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

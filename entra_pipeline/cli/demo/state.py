@@ -50,11 +50,6 @@ class Demo:
         """Where the demo's lake, warehouse and books are."""
         return self.home / "data"
 
-    @property
-    def dagster_home(self) -> Path:
-        """Where the demo's runs are recorded."""
-        return self.home / "dagster"
-
     @contextmanager
     def tenant(self) -> Iterator[Simulator]:
         """Run the simulated tenant beside us; it is stopped at the end, however that comes."""
@@ -70,8 +65,9 @@ class Demo:
     def use(self, simulator: Simulator) -> Settings:
         """Point this process, and those it starts, at the simulated tenant and nothing else.
 
-        Settings of a real tenant in the environment or in `.env` must not leak into the demo, so
-        every one of ours is removed and the demo's own file is read.
+        Settings of a real tenant in the environment or in `.env` must not leak into the demo, nor
+        the demo's runs into a home of Dagster's that is somebody's: every such variable is removed
+        and the demo's own file is read.
         """
         from entra_pipeline.settings import PREFIX, Settings
 
@@ -80,8 +76,9 @@ class Demo:
             "ENTRA_AUTH": "secret",
             "ENTRA_DATA_DIR": str(self.data_dir.resolve()),
         }
-        for name in [name for name in os.environ if name.startswith(PREFIX)]:
-            del os.environ[name]
+        for name in [*os.environ]:
+            if name.startswith(PREFIX) or name == "DAGSTER_HOME":
+                del os.environ[name]
         os.environ.update(ours)
         env_file = self.home / "settings.env"
         _write_private(env_file, "".join(f"{name}={value}\n" for name, value in ours.items()))
