@@ -75,7 +75,7 @@ LICENSE_ASSIGNMENTS = Table(
             "assignedByGroup",
         ),
         column("state", TEXT, "Active, ActiveWithError, Disabled or Error."),
-        column("error", TEXT, "None, CountViolation, DependencyViolation, …"),
+        column("error", TEXT, "None, CountViolation, DependencyViolation and so on."),
         column("disabled_plans", TEXTS, "Services switched off in this assignment."),
         column("last_updated_date_time", TIME, "When the state last changed."),
     ),

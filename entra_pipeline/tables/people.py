@@ -39,14 +39,16 @@ USERS = Table(
         column("proxy_addresses", TEXTS, "All addresses, the primary with upper-case SMTP:."),
         column("account_enabled", BOOL, "False when sign-in is blocked."),
         column("user_type", TEXT, "Member or Guest; null for some old accounts."),
-        column("creation_type", TEXT, "How it came to be: null, Invitation, LocalAccount, …"),
+        column(
+            "creation_type", TEXT, "How it came to be: null, Invitation, LocalAccount and so on."
+        ),
         column("external_user_state", TEXT, "Invited users: PendingAcceptance or Accepted."),
         column("external_user_state_change_date_time", TIME, "When that state last changed."),
         column("created_date_time", TIME, "When the account was created."),
         column("deleted_date_time", TIME, "When it was deleted, for soft-deleted users."),
         column("manager_id", TEXT, "Object id of the manager.", "manager.id", navigation=True),
         column("employee_id", TEXT, "Number given by the organization."),
-        column("employee_type", TEXT, "Employee, Contractor, Consultant, …"),
+        column("employee_type", TEXT, "Employee, Contractor, Consultant and so on."),
         column("employee_hire_date", TIME, "Start of employment."),
         column(
             "employee_org_data",

@@ -24,7 +24,7 @@ that. A dash under *Graph* means that the value is worked out here.
 _GROUPS: Final = {
     "directory": (
         "Directory",
-        "The current state of the tenant, as Microsoft Graph gave it. One permission of those named "
+        "The current state of the tenant, as Microsoft Graph gave it. One of the permissions named "
         "suffices unless it says *all of*; the first is the most specific.",
     ),
     "access": ("Access", "Derived from the directory: who holds what, and through which groups."),
