@@ -7,15 +7,15 @@ side of the simulator), nor how a random tenant comes about (`generate`).
 A tenant directory holds one file per collection (`users.json`, `groups.json`, ...) and one per
 relation (`group_members.json`, ...). A missing file is an empty collection. Files may come from
 other tools: a collection is a list of objects, or a Graph answer `{"value": [...]}`; a relation
-is `{source id: [target ids]}`, or a list of `{"groupId" or "sourceId": ..., "id": ...}`. The tenant's
-id is that of `organization.json`'s one object; without that file the tenant gets a fixed id and an
+is `{source id: [target ids]}`, or a list of `{"groupId" or "sourceId": ..., "id": ...}`. The
+tenant has the id of `organization.json`'s one object; without that file it gets a fixed id and an
 organisation with a P2 licence.
 """
 
 import json
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 

@@ -1,0 +1,1 @@
+"""Random changes of a directory, step by step; `simulator.mutate` is the entry."""

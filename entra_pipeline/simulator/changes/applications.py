@@ -1,0 +1,111 @@
+"""Steps that change applications and service principals."""
+
+from entra_pipeline.simulator.changes.base import Session, Step, blank
+from entra_pipeline.simulator.generate.build import new_id
+
+
+def register_application(s: Session) -> bool:
+    """A new application and its service principal."""
+    rng = s.rng
+    application, principal = s.some("applications"), s.some("service_principals")
+    if not application or not principal:
+        return False
+    app_id, name = new_id(rng), f"New application {rng.getrandbits(24)}"
+    roles = [
+        {
+            "allowedMemberTypes": ["User"],
+            "description": "Use it",
+            "displayName": "Use it",
+            "id": new_id(rng),
+            "isEnabled": True,
+            "origin": "Application",
+            "value": "Use",
+        }
+    ]
+    application_id, principal_id = new_id(rng), new_id(rng)
+    s.put(
+        "applications",
+        {
+            **blank(s.objects["applications"][application]),
+            "id": application_id,
+            "appId": app_id,
+            "appRoles": roles,
+            "createdDateTime": s.stamp,
+            "displayName": name,
+            "oauth2RequirePostResponse": False,
+            "signInAudience": "AzureADMyOrg",
+        },
+    )
+    s.put(
+        "service_principals",
+        {
+            **blank(s.objects["service_principals"][principal]),
+            "id": principal_id,
+            "accountEnabled": True,
+            "appDisplayName": name,
+            "appId": app_id,
+            "appOwnerOrganizationId": s.directory.tenant.tenant_id,
+            "appRoleAssignmentRequired": rng.random() < 0.5,
+            "appRoles": roles,
+            "displayName": name,
+            "servicePrincipalNames": [app_id],
+            "servicePrincipalType": "Application",
+            "signInAudience": "AzureADMyOrg",
+        },
+    )
+    s.link("application_owners", application_id, s.some("users"))
+    return True
+
+
+def change_credentials(s: Session) -> bool:
+    """Add a client secret, or take the oldest away."""
+    found = s.some("applications")
+    if not found:
+        return False
+    held = s.objects["applications"][found].get("passwordCredentials") or []
+    if held and s.rng.random() < 0.5:
+        return s.patch("applications", found, {"passwordCredentials": held[1:]})
+    year = int(s.stamp[:4]) + 1
+    secret = {
+        "customKeyIdentifier": None,
+        "displayName": "added",
+        "endDateTime": f"{year}{s.stamp[4:8]}01T00:00:00Z",
+        "hint": "x7Q",
+        "keyId": new_id(s.rng),
+        "secretText": None,
+        "startDateTime": s.stamp,
+    }
+    return s.patch("applications", found, {"passwordCredentials": [*held, secret]})
+
+
+def change_service_principal(s: Session) -> bool:
+    """Switch an enterprise application on or off, or its need of an assignment."""
+    found = s.some("service_principals")
+    if not found:
+        return False
+    name = s.rng.choice(("accountEnabled", "appRoleAssignmentRequired"))
+    value = not s.objects["service_principals"][found].get(name)
+    return s.patch("service_principals", found, {name: value})
+
+
+def delete_application(s: Session) -> bool:
+    """Soft-delete a registration; its service principal goes with it."""
+    found = s.some("applications")
+    if not found:
+        return False
+    app_id = s.objects["applications"][found]["appId"]
+    principals = [
+        key for key, row in s.objects["service_principals"].items() if row["appId"] == app_id
+    ]
+    s.soft_delete("applications", found)
+    for principal in principals:
+        s.soft_delete("service_principals", principal)
+    return True
+
+
+STEPS: tuple[Step, ...] = (
+    ("register an application", register_application, 1),
+    ("change an application's credentials", change_credentials, 2),
+    ("change an enterprise application", change_service_principal, 2),
+    ("delete an application", delete_application, 1),
+)

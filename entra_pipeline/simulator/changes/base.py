@@ -1,0 +1,193 @@
+"""One series of changes: what its steps share.
+
+Here: the `Directory` interface through which every change goes, the `Change` that reports it, and
+`Session`, on which the steps in the neighbouring modules are written. Not here: the steps.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Protocol
+
+from entra_pipeline.simulator.tenant import JsonObject, Tenant
+
+
+class Directory(Protocol):
+    """How `mutate` reads and changes a directory."""
+
+    tenant: Tenant
+
+    def put(self, collection: str, obj: JsonObject) -> None:
+        """Create an object, or replace the one with its id."""
+
+    def patch(self, collection: str, object_id: str, props: JsonObject) -> None:
+        """Overwrite some properties."""
+
+    def remove(self, collection: str, object_id: str) -> None:
+        """Delete for good, links included."""
+
+    def soft_delete(self, collection: str, object_id: str) -> None:
+        """Move to `deleted_items`."""
+
+    def restore(self, object_id: str) -> None:
+        """Bring back from `deleted_items`."""
+
+    def link(self, relation: str, source: str, target: str) -> bool:
+        """Add a link; False if it was there."""
+        ...
+
+    def unlink(self, relation: str, source: str, target: str) -> bool:
+        """Take a link away; False if there was none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that was changed.
+
+    `op` says what happened (`put`, `patch`, `remove`, `soft_delete`, `restore`, `link`, `unlink`),
+    `target` is the collection or relation it happened to, `ids` the object (for links source and
+    target), `reason` the random step that did it.
+    """
+
+    op: str
+    target: str
+    ids: tuple[str, ...]
+    reason: str
+
+    def to_json(self) -> JsonObject:
+        """The change as a JSON object."""
+        return {**asdict(self), "ids": list(self.ids)}
+
+
+class Session:
+    """A directory under change, with the random choices and the record of what was done."""
+
+    def __init__(self, directory: Directory, rng: random.Random, now: datetime) -> None:
+        self.directory = directory
+        self.objects = directory.tenant.objects
+        self.links = directory.tenant.links
+        self.rng = rng
+        self.stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.done: list[Change] = []
+        self.reason = ""
+        self._ids: dict[str, list[str]] = {}
+
+    # Reading
+
+    def some(self, collection: str) -> str | None:
+        """A random id of a collection; None if it is empty."""
+        ids = self._ids.get(collection)
+        if ids is None:
+            ids = self._ids[collection] = list(self.objects[collection])
+        return self.rng.choice(ids) if ids else None
+
+    def some_group(self, accept: Callable[[JsonObject], bool]) -> str | None:
+        """A random group that fits, tried a few times."""
+        for _ in range(12):
+            group = self.some("groups")
+            if group and accept(self.objects["groups"][group]):
+                return group
+        return None
+
+    def some_link(self, relation: str, accept: Callable[[str], bool]) -> tuple[str, str] | None:
+        """A random source that fits and has links, and one of its targets."""
+        rows = self.links[relation]
+        sources = list(rows)
+        for _ in range(12 if sources else 0):
+            source = self.rng.choice(sources)
+            if rows[source] and accept(source):
+                return source, self.rng.choice(rows[source])
+        return None
+
+    # Writing
+
+    def note(self, op: str, target: str, *ids: str) -> bool:
+        """Record a change; True, so that a step can return it."""
+        self.done.append(Change(op, target, ids, self.reason))
+        return True
+
+    def put(self, collection: str, obj: JsonObject) -> bool:
+        """Create or replace an object."""
+        self.directory.put(collection, obj)
+        self._ids.pop(collection, None)
+        return self.note("put", collection, obj["id"])
+
+    def patch(self, collection: str, object_id: str, props: JsonObject) -> bool:
+        """Overwrite some properties."""
+        self.directory.patch(collection, object_id, props)
+        return self.note("patch", collection, object_id)
+
+    def remove(self, collection: str, object_id: str) -> bool:
+        """Delete for good; the id may lie in `deleted_items`."""
+        self.directory.remove(collection, object_id)
+        self._ids.pop(collection, None)
+        self._ids.pop("deleted_items", None)
+        return self.note("remove", collection, object_id)
+
+    def soft_delete(self, collection: str, object_id: str) -> bool:
+        """Move to `deleted_items`."""
+        self.directory.soft_delete(collection, object_id)
+        self._ids.pop(collection, None)
+        self._ids.pop("deleted_items", None)
+        return self.note("soft_delete", collection, object_id)
+
+    def link(self, relation: str, source: str | None, target: str | None) -> bool:
+        """Add a link; False if there was one, an end is missing, or both ends are the same."""
+        if not source or not target or source == target:
+            return False
+        if not self.directory.link(relation, source, target):
+            return False
+        return self.note("link", relation, source, target)
+
+    def unlink(self, relation: str, found: tuple[str, str] | None) -> bool:
+        """Take away a link that `some_link` found."""
+        if not found or not self.directory.unlink(relation, *found):
+            return False
+        return self.note("unlink", relation, *found)
+
+    def restore(self, collection: str, object_id: str) -> bool:
+        """Bring an object back from the recycle bin."""
+        self.directory.restore(object_id)
+        self._ids.pop(collection, None)
+        self._ids.pop("deleted_items", None)
+        return self.note("restore", collection, object_id)
+
+    def end_access(self, object_id: str) -> None:
+        """Remove what ends with an object that is gone for good.
+
+        Assignments of app roles and consents end; role assignments stay behind, as in Graph.
+        """
+        for collection, keys in _ENDS_WITH:
+            gone = [
+                key
+                for key, row in self.objects[collection].items()
+                if any(row.get(name) == object_id for name in keys)
+            ]
+            for key in gone:
+                self.remove(collection, key)
+
+
+_ENDS_WITH = (
+    ("app_role_assignments", ("principalId", "resourceId")),
+    ("oauth2_permission_grants", ("principalId", "clientId", "resourceId")),
+    ("group_eligibility_schedule_instances", ("principalId", "groupId")),
+    ("group_assignment_schedule_instances", ("principalId", "groupId")),
+    ("synchronization_jobs", ("servicePrincipalId",)),
+    ("authentication_methods", ("userId",)),
+)
+"""Collection, and its properties that name an object without which the row cannot be."""
+
+Step = tuple[str, Callable[[Session], bool], int]
+"""What a step is called, the step (False: found nothing to do), and how often it is chosen."""
+
+
+def blank(model: JsonObject) -> JsonObject:
+    """An object with the properties of the model, all empty."""
+    empty: JsonObject = {}
+    for name, value in model.items():
+        if name.startswith("@"):
+            continue
+        empty[name] = [] if isinstance(value, list) else None
+    return empty

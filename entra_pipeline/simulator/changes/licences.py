@@ -1,0 +1,94 @@
+"""Steps that change licences, and what a change of a group's members does to them."""
+
+from typing import Any
+
+from entra_pipeline.simulator.changes.base import Session, Step
+from entra_pipeline.simulator.tenant import JsonObject
+
+
+def inherit(s: Session, group_id: str | None, member: str | None, gained: bool) -> None:
+    """Give or take the licences of a group whose direct member a user became or ceased to be."""
+    group = s.objects["groups"].get(group_id or "")
+    user = s.objects["users"].get(member or "")
+    if not group or not user:
+        return
+    for licence in group.get("assignedLicenses") or ():
+        _change(s, user, licence["skuId"], group["id"], licence["disabledPlans"], gained)
+
+
+def give_licence(s: Session) -> bool:
+    """A licence for one user, directly."""
+    sku, user_id = s.some("subscribed_skus"), s.some("users")
+    if not sku or not user_id:
+        return False
+    user = s.objects["users"][user_id]
+    return _change(s, user, s.objects["subscribed_skus"][sku]["skuId"], None, [], True)
+
+
+def take_licence(s: Session) -> bool:
+    """Take away a licence that a user has directly."""
+    for _ in range(30):
+        user_id = s.some("users")
+        if not user_id:
+            return False
+        user = s.objects["users"][user_id]
+        direct = [
+            state["skuId"]
+            for state in user.get("licenseAssignmentStates") or ()
+            if state["assignedByGroup"] is None
+        ]
+        if direct:
+            return _change(s, user, s.rng.choice(direct), None, [], False)
+    return False
+
+
+def _change(
+    s: Session,
+    user: JsonObject,
+    sku_id: str,
+    group_id: str | None,
+    disabled: list[str],
+    gained: bool,
+) -> bool:
+    before = user.get("licenseAssignmentStates") or []
+    # New lists: the generator lets users share equal ones.
+    states: list[dict[str, Any]] = [
+        state
+        for state in before
+        if (state["skuId"], state["assignedByGroup"]) != (sku_id, group_id)
+    ]
+    held = len(states) < len(before)
+    if held == gained:
+        return False
+    if gained:
+        states.append(
+            {
+                "assignedByGroup": group_id,
+                "disabledPlans": disabled,
+                "error": "None",
+                "lastUpdatedDateTime": s.stamp,
+                "skuId": sku_id,
+                "state": "Active",
+            }
+        )
+    active = {state["skuId"]: state for state in states if state["state"] == "Active"}
+    licences = [
+        {"disabledPlans": state["disabledPlans"], "skuId": sku} for sku, state in active.items()
+    ]
+    had = any(licence["skuId"] == sku_id for licence in user.get("assignedLicenses") or ())
+    s.patch(
+        "users",
+        user["id"],
+        {"assignedLicenses": licences, "licenseAssignmentStates": states},
+    )
+    step = (sku_id in active) - had
+    for key, sku in s.objects["subscribed_skus"].items():
+        if step and sku["skuId"] == sku_id:
+            s.patch("subscribed_skus", key, {"consumedUnits": sku["consumedUnits"] + step})
+    return True
+
+
+STEPS: tuple[Step, ...] = (
+    ("give a licence", give_licence, 3),
+    ("take a licence away", take_licence, 2),
+)
