@@ -1,0 +1,135 @@
+"""The checks, one set a table, made from its declaration; what they look at is in `verify`.
+
+A check is only evaluated when this run learned something about it: a table that could not be read
+keeps the last verdict on the rows that are still published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from entra_pipeline.lake import TableStatus
+from entra_pipeline.orchestration import specs, verify
+from entra_pipeline.orchestration.session import FATAL, Sync
+from entra_pipeline.orchestration.verify import Verdict
+from entra_pipeline.tables import TABLES, Status, Table
+
+Selected = Collection[dg.AssetCheckKey]
+
+
+def of_status(status: TableStatus, selected: Selected) -> Iterator[dg.AssetCheckResult]:
+    """`complete` and `shrinkage`: what the extraction itself found out."""
+    facts: dict[str, int | str] = {"status": status.status.value}
+    if status.reason:
+        facts["reason"] = status.reason
+    whole = status.status is Status.COMPLETE
+    severity = dg.AssetCheckSeverity.ERROR if status.status in FATAL else dg.AssetCheckSeverity.WARN
+    yield from _result(status.table, "complete", Verdict(whole, facts), selected, severity)
+    if status.status in (Status.COMPLETE, Status.PARTIAL, Status.QUARANTINED):
+        verdict = Verdict(status.status is not Status.QUARANTINED, facts)
+        yield from _result(status.table, "shrinkage", verdict, selected)
+
+
+def of_rows(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCheckResult]:
+    """`schema` and `key` of the rows that the lake now holds; a failure blocks what is derived."""
+    files = sync.lake.files(table.name)
+    stored = pq.read_schema(files[0]) if files else table.schema()
+    with verify.database() as connection:
+        verdicts = {
+            "schema": verify.schema(table, stored),
+            "key": verify.key(connection, table, verify.parquet(files)),
+        }
+    for name, verdict in verdicts.items():
+        if not verdict.passed:
+            sync.note_failure(f"{table.name}: {name}")
+        yield from _result(table.name, name, verdict, selected)
+
+
+def of_references(
+    sync: Sync, tables: Sequence[str], selected: Selected
+) -> Iterator[dg.AssetCheckResult]:
+    """`references` of the tables that this run published."""
+    for name in tables:
+        table, status = TABLES[name], sync.statuses.get(name)
+        if not table.references or status is None or not sync.published(status):
+            continue
+        parents = {
+            reference.table: verify.parquet(sync.lake.files(reference.table))
+            for reference in table.references
+            if sync.lake.info(reference.table) is not None
+        }
+        with verify.database() as connection:
+            source = verify.parquet(sync.lake.files(name))
+            verdict = verify.references(connection, table, source, parents)
+        yield from _result(name, "references", verdict, selected, dg.AssetCheckSeverity.WARN)
+
+
+def _result(
+    table: str,
+    name: str,
+    verdict: Verdict,
+    selected: Selected,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> Iterator[dg.AssetCheckResult]:
+    if dg.AssetCheckKey(specs.key(table), name) in selected:
+        yield dg.AssetCheckResult(
+            asset_key=specs.key(table),
+            check_name=name,
+            passed=verdict.passed,
+            severity=severity,
+            metadata=dict(verdict.facts),
+        )
+
+
+def build_stage_checks(table: Table) -> dg.AssetChecksDefinition:
+    """The checks of a derived table, run on the stage: what fails is never published."""
+
+    @dg.multi_asset_check(name=f"check_{table.name}", specs=specs.check_specs(table))
+    def check_stage(sync: dg.ResourceParam[Sync]) -> Iterator[dg.AssetCheckResult]:
+        with sync.step(f"check_{table.name}"), verify.database(sync.stage) as connection:
+            verdicts = {
+                "schema": verify.schema(table, verify.columns(connection, table)),
+                "key": verify.key(connection, table, table.name),
+            }
+            if table.references:
+                parents = {r.table: r.table for r in table.references}
+                verdicts["references"] = verify.references(connection, table, table.name, parents)
+            for name, verdict in verdicts.items():
+                blocking = name != "references"
+                if blocking and not verdict.passed:
+                    sync.note_failure(f"{table.name}: {name}")
+                yield dg.AssetCheckResult(
+                    asset_key=specs.key(table),
+                    check_name=name,
+                    passed=verdict.passed,
+                    severity=dg.AssetCheckSeverity.ERROR
+                    if blocking
+                    else dg.AssetCheckSeverity.WARN,
+                    metadata=dict(verdict.facts),
+                )
+
+    return check_stage
+
+
+def of_books(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCheckResult]:
+    """`schema`, `key` and `references` of a bookkeeping table, from the books' own rows."""
+    books = {name: sync.books_rows(name) for name in ("syncs", "table_status")}
+    with verify.database() as connection:
+        for name, rows in books.items():
+            connection.register(name, rows)
+        parents = {r.table: r.table for r in table.references}
+        verdicts = {
+            "schema": verify.schema(table, books[table.name].schema),
+            "key": verify.key(connection, table, table.name),
+            "references": verify.references(connection, table, table.name, parents),
+        }
+    for name, verdict in verdicts.items():
+        severity = (
+            dg.AssetCheckSeverity.WARN if name == "references" else dg.AssetCheckSeverity.ERROR
+        )
+        if not verdict.passed and name != "references":
+            sync.note_failure(f"{table.name}: {name}")
+        yield from _result(table.name, name, verdict, selected, severity)

@@ -1,0 +1,85 @@
+"""The tables that are read from Microsoft Graph: one asset each, filled by one step.
+
+Problem: tables share pages (groups bring their members, service principals their app roles), and
+forty steps of Dagster's would wait on one another for reads that run side by side anyway.
+Choice: one step starts one extraction for all the tables that the run selects, and reports each
+of them as soon as it is settled. A table that could not be read is not materialised: its asset
+keeps the time of the last good version and turns stale by itself, its check `complete` says why,
+and the step goes on. What is derived therefore hangs on `table_status`, which is always written,
+and not on forty tables of which one may be missing: a missing output would skip it.
+Trade: in Dagster's timeline these tables are one bar; their own durations are in their metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from assets import checks
+from entra_pipeline.orchestration import events, specs
+from entra_pipeline.orchestration.session import Sync
+from entra_pipeline.tables import TABLES
+
+
+class ReadConfig(dg.Config):
+    """What a run may be asked for; the command line's options of the same names."""
+
+    only: list[str] = Field(
+        default=[],
+        description="Names of the tables to read; empty: all that the run selects.",
+    )
+    full: bool = Field(
+        default=False,
+        description="Read everything anew instead of only what changed.",
+    )
+    accept_shrink: list[str] = Field(
+        default=[],
+        description=(
+            "Names of tables to publish even though they came back empty or sharply smaller "
+            "than the published version."
+        ),
+    )
+
+
+_TABLES = specs.extracted()
+_BOOKS = [table for table in TABLES.values() if table.group == "bookkeeping"]
+
+_SPECS = [
+    *(specs.asset_spec(table, skippable=True) for table in _TABLES),
+    *(specs.asset_spec(table, deps=map(specs.key, _TABLES)) for table in _BOOKS),
+]
+_CHECKS = [spec for table in (*_TABLES, *_BOOKS) for spec in specs.check_specs(table)]
+
+
+@dg.multi_asset(name="read_tables", specs=_SPECS, check_specs=_CHECKS, can_subset=True)
+def directory(
+    context: dg.AssetExecutionContext, config: ReadConfig, sync: dg.ResourceParam[Sync]
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
+    """Read the selected tables from Graph, commit each as soon as it is whole, and check it."""
+    selected = {key.path[-1] for key in context.selected_asset_keys}
+    wanted = [table.name for table in _TABLES if table.name in selected]
+    with sync.step("read_tables"):
+        if config.only:
+            wanted = sync.choose(config.only, wanted)
+        for status in sync.read(
+            wanted, full=config.full, accept_shrink=frozenset(config.accept_shrink)
+        ):
+            table = TABLES[status.table]
+            if sync.published(status):
+                yield events.materialized(status, sync.lake.info(table.name))
+            else:
+                context.log_event(events.observed(status))
+            yield from checks.of_status(status, context.selected_asset_check_keys)
+            if sync.published(status):
+                yield from checks.of_rows(sync, table, context.selected_asset_check_keys)
+        # References need the other tables of the run to be settled too.
+        yield from checks.of_references(sync, wanted, context.selected_asset_check_keys)
+        for table in _BOOKS:
+            if table.name in selected:
+                yield events.books_materialized(table, sync.books)
+                yield from checks.of_books(sync, table, context.selected_asset_check_keys)
+        if specs.TABLE_STATUS.path[-1] not in selected:
+            # Nobody downstream would fail this run for its tables.
+            sync.raise_for_tables()

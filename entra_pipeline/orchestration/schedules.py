@@ -1,0 +1,32 @@
+"""When syncs run by themselves. All schedules start switched off: nobody's tenant is read unasked.
+
+Times avoid the full hour, when everybody's jobs call Microsoft Graph.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from entra_pipeline.orchestration import jobs
+
+
+def build_schedules() -> list[dg.ScheduleDefinition]:
+    """The schedules, stopped until somebody starts them in Dagster's pages."""
+    return [
+        dg.ScheduleDefinition(
+            name="sync_every_four_hours",
+            job_name=jobs.SYNC,
+            cron_schedule="17 */4 * * *",
+            execution_timezone="UTC",
+            description="Reads every table but the slow ones and publishes.",
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        ),
+        dg.ScheduleDefinition(
+            name="slow_every_night",
+            job_name=jobs.SLOW,
+            cron_schedule="43 1 * * *",
+            execution_timezone="UTC",
+            description="Reads the tables that Graph only gives slowly and publishes.",
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        ),
+    ]

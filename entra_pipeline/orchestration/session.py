@@ -1,0 +1,261 @@
+"""One sync under way: the data directory, the lake, the books, the extraction and the stage.
+
+Every run that writes a data directory, wherever it was started, works through one `Sync`. It is
+opened and closed by the resource in `resources`; this module knows nothing of Dagster.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from entra_pipeline.extract.extraction import Extraction, Progress
+from entra_pipeline.lake import Books, Counters, DataDirectory, Lake, Outcome, TableStatus
+from entra_pipeline.msgraph import GraphClient
+from entra_pipeline.orchestration import staleness
+from entra_pipeline.settings import Settings
+from entra_pipeline.tables import TABLES, Status
+
+# Tags of a Dagster run: the sync that it is in the books, and the data directory that it locked.
+SYNC_TAG: Final = "entra_pipeline/sync_id"
+DATA_TAG: Final = "entra_pipeline/data"
+
+PUBLISHED: Final = frozenset({Status.COMPLETE, Status.PARTIAL})
+FATAL: Final = frozenset({Status.FAILED, Status.QUARANTINED})
+
+_TRUSTED: Final = frozenset({"entra_pipeline", "assets", "dagster"})
+
+OnProgress = Callable[[Progress], None]
+
+
+class TablesFailedError(RuntimeError):
+    """Tables of this sync failed or were quarantined; the message names each with its reason."""
+
+
+class StepFailedError(RuntimeError):
+    """A step failed in somebody else's code; the message says where, and quotes nothing."""
+
+
+class StageMissingError(RuntimeError):
+    """A step that needs the staged warehouse was run without the steps that build it."""
+
+
+@dataclass
+class Sync:
+    """An open sync; whoever has one holds the data directory's lock."""
+
+    settings: Settings
+    directory: DataDirectory
+    lake: Lake
+    books: Books
+    sync_id: str
+    run_id: str
+    publishes: bool
+    on_progress: OnProgress | None = None
+    statuses: dict[str, TableStatus] = field(default_factory=dict)
+    has_published: bool = False
+    _failures: list[str] = field(default_factory=list)
+
+    @property
+    def stage(self) -> Path:
+        """The warehouse that this run builds beside the published one."""
+        return self.directory.warehouses / f"stage-{self.run_id}.duckdb"
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Say that a step begins, and remember when the work inside fails.
+
+        Messages of other people's libraries may quote data, and Dagster stores messages: they
+        are replaced by where it happened. Ours, and Dagster's own, pass as they are.
+        """
+        note = getattr(self.on_progress, "note", None)
+        if note is not None:
+            note(name.replace("_", " "))
+        try:
+            yield
+        except BaseException as error:
+            self._failures.append(name)
+            origin = type(error).__module__.partition(".")[0]
+            if isinstance(error, Exception) and origin not in _TRUSTED:
+                raise StepFailedError(_where(name, error)).with_traceback(
+                    error.__traceback__
+                ) from None
+            raise
+
+    def note_failure(self, what: str) -> None:
+        """Remember a failure that Dagster will act on, such as a blocking check."""
+        self._failures.append(what)
+
+    def choose(self, only: Iterable[str], selected: Sequence[str]) -> list[str]:
+        """Those of the selected tables that were asked for by name.
+
+        Raises:
+            ValueError: a name is no table that this run can read.
+        """
+        names = set(only)
+        if unknown := sorted(names - set(selected)):
+            raise ValueError(
+                f"only: {', '.join(unknown)} cannot be read by this run; it reads "
+                f"{', '.join(selected)}"
+            )
+        return [name for name in selected if name in names]
+
+    def read(
+        self, tables: Sequence[str], *, full: bool, accept_shrink: frozenset[str]
+    ) -> Iterator[TableStatus]:
+        """Read the tables side by side; each status as soon as its table is settled."""
+        if not tables:
+            return
+        client = GraphClient.from_settings(self.settings)
+        extraction = Extraction(
+            self.settings,
+            client,
+            self.lake,
+            self.books,
+            self.sync_id,
+            tables,
+            full=full,
+            accept_shrink=accept_shrink,
+            on_progress=self.on_progress,
+        )
+        settled: queue.SimpleQueue[TableStatus | BaseException] = queue.SimpleQueue()
+
+        def wait_for(table: str) -> None:
+            try:
+                settled.put(extraction.result(table))
+            except BaseException as error:
+                settled.put(error)
+
+        try:
+            extraction.start()
+            for table in tables:
+                threading.Thread(target=wait_for, args=(table,), daemon=True).start()
+            for _ in tables:
+                status = settled.get()
+                if isinstance(status, BaseException):
+                    raise status
+                self.statuses[status.table] = status
+                yield status
+        finally:
+            extraction.close()
+
+    def published(self, status: TableStatus) -> bool:
+        """Whether this sync gave the table new rows."""
+        return status.status in PUBLISHED
+
+    def known(self) -> dict[str, TableStatus]:
+        """What is known of every table, tables left alone for too long being stale."""
+        return self.books.statuses(staleness.limits())
+
+    def files(self) -> dict[str, list[str]]:
+        """The Parquet files of every directory table as it is now."""
+        return {
+            table.name: self.lake.files(table.name)
+            for table in TABLES.values()
+            if table.group == "directory"
+        }
+
+    def sync_rows(self) -> list[dict[str, Any]]:
+        """The rows of the table `syncs` to publish, this sync with the end that it is heading for.
+
+        The warehouse is published before its sync ends, and only if it ends well but for tables.
+        """
+        rows = []
+        for record in self.books.syncs():
+            counters = record.counters
+            finished, outcome = record.finished, record.outcome
+            versions = dict(record.table_versions)
+            if record.sync_id == self.sync_id:
+                finished = datetime.now(UTC)
+                outcome = Outcome.FAILED if self.fatal() else Outcome.SUCCEEDED
+                versions = {
+                    s.table: s.version for s in self.statuses.values() if s.version is not None
+                }
+                counters = self.counters()
+            rows.append(
+                {
+                    "sync_id": record.sync_id,
+                    "kind": record.kind,
+                    "started": record.started,
+                    "finished": finished,
+                    "outcome": outcome.value,
+                    "table_versions": [
+                        {"table": table, "version": version}
+                        for table, version in sorted(versions.items())
+                    ],
+                    **asdict(counters),
+                }
+            )
+        return rows
+
+    def books_rows(self, name: str) -> pa.Table:
+        """A bookkeeping table in its declared schema."""
+        if name == "syncs":
+            rows = self.sync_rows()
+        else:
+            rows = [
+                {
+                    **asdict(status),
+                    "status": status.status.value,
+                    "notes": [{"note": n, "count": c} for n, c in sorted(status.notes.items())],
+                }
+                for status in self.known().values()
+            ]
+        return pa.Table.from_pylist(rows, schema=TABLES[name].schema())
+
+    def counters(self) -> Counters:
+        """What this sync has spent on Graph so far."""
+        spent = self.statuses.values()
+        return Counters(
+            **{
+                part.name: sum(getattr(status, part.name) for status in spent)
+                for part in fields(Counters)
+            }
+        )
+
+    def require_stage(self) -> None:
+        """Raise when an earlier step of this very run did not build the stage."""
+        if not self.stage.exists():
+            raise StageMissingError(
+                "this run has no staged warehouse: its steps build on one another, so run the "
+                "job 'access' as a whole instead of single steps"
+            )
+
+    def fatal(self) -> list[TableStatus]:
+        """The tables of this sync that failed or were quarantined."""
+        return [status for status in self.statuses.values() if status.status in FATAL]
+
+    def raise_for_tables(self) -> None:
+        """Raise `TablesFailedError` when tables of this sync failed or were quarantined."""
+        if fatal := self.fatal():
+            raise TablesFailedError("; ".join(reason(status) for status in fatal))
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the sync ends if it ends now."""
+        whole = not self._failures and not self.fatal()
+        if whole and (self.has_published or not self.publishes):
+            return Outcome.SUCCEEDED
+        return Outcome.FAILED
+
+
+def reason(status: TableStatus) -> str:
+    """One line about a table that is not whole."""
+    return f"{status.table} {status.status.value}: {status.reason or 'no reason given'}"
+
+
+def _where(step: str, error: Exception) -> str:
+    kind = type(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = next((f for f in reversed(frames) if "entra_pipeline" in f.filename), None)
+    place = f" at {Path(ours.filename).name}:{ours.lineno}" if ours else ""
+    return f"{step}: {kind.__module__}.{kind.__qualname__}{place}"

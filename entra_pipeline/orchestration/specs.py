@@ -1,0 +1,168 @@
+"""What Dagster is told about a table, all of it derived from the table's declaration.
+
+Asset keys are the tables' own names: the contract that other programs query by is the one that
+operators read in Dagster's pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import dagster as dg
+
+from entra_pipeline.orchestration import staleness
+from entra_pipeline.tables import TABLES, Table
+
+OWNERS: Final = ("team:identity",)
+EXTRACTED_GROUPS: Final = frozenset({"directory", "activity"})
+
+WAREHOUSE: Final = dg.AssetKey("warehouse")
+TABLE_STATUS: Final = dg.AssetKey("table_status")
+SYNCS: Final = dg.AssetKey("syncs")
+
+_KINDS: Final = {
+    "directory": frozenset({"entra", "deltalake"}),
+    "activity": frozenset({"entra", "deltalake"}),
+    "access": frozenset({"duckdb", "sql"}),
+    "bookkeeping": frozenset({"sqlite"}),
+}
+
+
+def extracted() -> list[Table]:
+    """The tables that are read from Graph, in the registry's order."""
+    return [table for table in TABLES.values() if table.group in EXTRACTED_GROUPS]
+
+
+def derived() -> list[Table]:
+    """The tables that the entitlement graph is stored as, in the registry's order."""
+    return [table for table in TABLES.values() if table.group == "access"]
+
+
+def key(table: Table | str) -> dg.AssetKey:
+    """The asset key of a table."""
+    return dg.AssetKey(table if isinstance(table, str) else table.name)
+
+
+def asset_spec(
+    table: Table, *, deps: Iterable[dg.AssetKey] = (), skippable: bool = False
+) -> dg.AssetSpec:
+    """The asset of a table: documentation, column schema, owner, freshness, code version."""
+    return dg.AssetSpec(
+        key=key(table),
+        deps=list(deps),
+        skippable=skippable,
+        description=table.doc,
+        metadata=metadata(table),
+        group_name=table.group,
+        code_version=str(table.version),
+        freshness_policy=freshness(table),
+        owners=list(OWNERS),
+        kinds=set(_KINDS[table.group]),
+        tags={"entra_pipeline/slow": ""} if table.slow else {},
+    )
+
+
+def asset_out(table: Table) -> dg.AssetOut:
+    """The same as an output of a graph of ops, which takes no `AssetSpec`."""
+    spec = asset_spec(table)
+    return dg.AssetOut(
+        key=spec.key,
+        dagster_type=dg.Nothing,
+        description=spec.description,
+        metadata=dict(spec.metadata),
+        group_name=spec.group_name,
+        code_version=spec.code_version,
+        freshness_policy=spec.freshness_policy,
+        owners=list(spec.owners),
+        kinds=set(spec.kinds),
+        tags=dict(spec.tags),
+    )
+
+
+def freshness(table: Table) -> dg.FreshnessPolicy:
+    """How long a table may be left alone before Dagster calls it stale."""
+    return dg.FreshnessPolicy.time_window(
+        warn_window=staleness.warn_after(table), fail_window=staleness.stale_after(table)
+    )
+
+
+def metadata(table: Table) -> dict[str, object]:
+    """What a table's page shows before anything was read: columns, key, permission, licence."""
+    shown: dict[str, object] = {
+        **dg.TableMetadataSet(
+            table_name=table.name,
+            column_schema=dg.TableSchema(
+                columns=[
+                    dg.TableColumn(
+                        name=column.name,
+                        type=str(column.type),
+                        description=column.doc,
+                        constraints=dg.TableColumnConstraints(
+                            nullable=column.name not in table.key
+                        ),
+                    )
+                    for column in table.columns
+                ]
+            ),
+        ),
+        "key": ", ".join(table.key),
+    }
+    if table.permissions:
+        shown["permissions"] = (" and " if table.all_of else " or ").join(table.permissions)
+    if table.license:
+        shown["license"] = f"Microsoft Entra ID {table.license.upper()}"
+    if table.absent_clouds:
+        shown["not_in_clouds"] = ", ".join(sorted(table.absent_clouds))
+    if table.source_doc:
+        shown["source"] = dg.MetadataValue.url(table.source_doc)
+    if table.references:
+        shown["references"] = ", ".join(
+            f"{', '.join(reference.columns)} → {reference.table}" for reference in table.references
+        )
+    return shown
+
+
+def check_specs(table: Table) -> list[dg.AssetCheckSpec]:
+    """The checks that a table's declaration implies.
+
+    `schema` and `key` protect readers and block what is derived; `references`, `complete` and
+    `shrinkage` only tell, because an incomplete tenant is no reason to withhold the rest.
+    """
+    asset = key(table)
+    specs = [
+        dg.AssetCheckSpec(
+            "schema",
+            asset=asset,
+            blocking=True,
+            description="Stored columns are the declared ones.",
+        ),
+        dg.AssetCheckSpec(
+            "key",
+            asset=asset,
+            blocking=True,
+            description=f"({', '.join(table.key)}) is never null and never repeated.",
+        ),
+    ]
+    if table.references:
+        specs.append(
+            dg.AssetCheckSpec(
+                "references",
+                asset=asset,
+                description="Every id it names is a row of the table it belongs to.",
+            )
+        )
+    if table.group in EXTRACTED_GROUPS:
+        specs.append(
+            dg.AssetCheckSpec(
+                "complete", asset=asset, description="The last sync read it whole and published it."
+            )
+        )
+        specs.append(
+            dg.AssetCheckSpec(
+                "shrinkage",
+                asset=asset,
+                description="It came back neither empty nor sharply smaller than published.",
+            )
+        )
+    return specs
