@@ -1,8 +1,9 @@
 """Every setting of the product, and the only module that reads the environment.
 
 Belongs here: names, types, defaults and descriptions of settings; the loading from environment
-and `.env`; the clouds' addresses; messages for what is wrong or missing. Does not belong here:
-anything that uses a setting (credentials live in `msgraph.auth`, the data directory in `lake`).
+and `.env`; messages for what is wrong or missing. Does not belong here: the clouds' addresses
+(`clouds`), anything that uses a setting (credentials live in `msgraph.auth`, the data directory
+in `lake`).
 
 The reference `docs/settings.md` and `.env.example` are written from this module by
 `python -m entra_pipeline.settings`.
@@ -15,11 +16,9 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -30,6 +29,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+
+from entra_pipeline.clouds import CLOUDS, Cloud, Endpoints, parse_origin
 
 PREFIX = "ENTRA_"
 DEFAULT_ENV_FILE = Path(".env")
@@ -43,56 +44,6 @@ class Auth(StrEnum):
     MANAGED_IDENTITY = "managed_identity"
     WORKLOAD_IDENTITY = "workload_identity"
     DEVICE_CODE = "device_code"
-
-
-class Cloud(StrEnum):
-    """Microsoft's clouds: https://learn.microsoft.com/graph/deployments."""
-
-    GLOBAL = "global"
-    USGOV = "usgov"
-    USGOV_DOD = "usgov_dod"
-    CHINA = "china"
-
-
-@dataclass(frozen=True)
-class Endpoints:
-    """Where one cloud listens; each URL is `scheme://host[:port]` without a trailing slash."""
-
-    graph_url: str
-    authority_url: str
-    exchange_url: str
-    cloud: Cloud = Cloud.GLOBAL
-    authority_is_known: bool = True
-    """False when the authority was overridden: Microsoft's instance discovery, which knows its
-    own hosts only, must then be left out."""
-
-
-CLOUDS: Mapping[Cloud, Endpoints] = {
-    Cloud.GLOBAL: Endpoints(
-        "https://graph.microsoft.com",
-        "https://login.microsoftonline.com",
-        "https://outlook.office365.com",
-        Cloud.GLOBAL,
-    ),
-    Cloud.USGOV: Endpoints(
-        "https://graph.microsoft.us",
-        "https://login.microsoftonline.us",
-        "https://outlook.office365.us",
-        Cloud.USGOV,
-    ),
-    Cloud.USGOV_DOD: Endpoints(
-        "https://dod-graph.microsoft.us",
-        "https://login.microsoftonline.us",
-        "https://outlook-dod.office365.us",
-        Cloud.USGOV_DOD,
-    ),
-    Cloud.CHINA: Endpoints(
-        "https://microsoftgraph.chinacloudapi.cn",
-        "https://login.partner.microsoftonline.cn",
-        "https://partner.outlook.cn",
-        Cloud.CHINA,
-    ),
-}
 
 
 class SettingsError(ValueError):
@@ -509,30 +460,6 @@ class Settings(BaseSettings):
         return problems
 
 
-def parse_origin(value: str) -> str:
-    """`scheme://host[:port]` of an address, with `/`, `/v1.0` or `/beta` after it dropped.
-
-    Raises ValueError when it is anything else, or plain http to another machine (a bearer token
-    would travel in clear).
-    """
-    parts = urlsplit(value.strip())
-    try:
-        port = parts.port
-    except ValueError:
-        raise ValueError("the port is not a number from 1 to 65535") from None
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        raise ValueError("must be scheme://host or scheme://host:port")
-    if "@" in parts.netloc or parts.query or parts.fragment or "\\" in value:
-        raise ValueError("must be scheme://host:port without user, query or fragment")
-    if parts.path.rstrip("/") not in {"", "/v1.0", "/beta"}:
-        raise ValueError("must be scheme://host:port without a path")
-    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
-        raise ValueError("plain http is accepted on loopback only; use https")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
-
-
 def variable(field: str) -> str:
     """The environment variable of a field."""
     return PREFIX + field.upper()
@@ -570,3 +497,9 @@ def _unknown_names(env_file: Path) -> tuple[str, ...]:
             hint = f" Did you mean {close[0]}?" if close else ""
             lines.append(f"{name}: no such setting.{hint}")
     return tuple(lines)
+
+
+if __name__ == "__main__":
+    from entra_pipeline.settings_reference import main
+
+    main()
