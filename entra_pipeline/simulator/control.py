@@ -1,0 +1,103 @@
+"""The `/_sim/` endpoints: statistics, clock, faults, random changes, and the raw truth.
+
+They exist beside Graph, need no token, and are refused to anything that looks like a browser's
+cross-site request.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.faults import FaultRuleError, Faults
+from entra_pipeline.simulator.statistics import Statistics
+from entra_pipeline.simulator.tenant import COLLECTIONS, RELATIONS
+from entra_pipeline.simulator.wire import Request, Response, decode_json, encode_json
+
+Mutate = Callable[[Directory, random.Random, int], list[Any]]
+
+
+class Control:
+    """Answers control requests of one simulator."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        faults: Faults,
+        statistics: Statistics,
+        mutate: Mutate,
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._faults = faults
+        self._statistics = statistics
+        self._mutate = mutate
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request whose path starts with `/_sim/`."""
+        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+        if host.strip("[]") not in ("localhost", "127.0.0.1", "::1") or (
+            "origin" in request.headers
+        ):
+            return _json({"error": "control requests come from this machine's own programs"}, 403)
+        route = (request.method, request.path.removeprefix("/_sim/").rstrip("/"))
+        try:
+            match route:
+                case ("GET", "stats"):
+                    return _json(self._statistics.document(self._faults))
+                case ("POST", "stats/reset"):
+                    self._statistics.reset()
+                    self._faults.reset_counts()
+                    return _json({})
+                case ("POST", "clock"):
+                    self._clock.advance(float(_body(request)["advance_s"]))
+                    return _json({"now": self._clock.stamp()})
+                case ("POST", "faults"):
+                    self._faults.replace(decode_json(request.body))
+                    return _json({"rules": len(self._faults.rules)})
+                case ("GET", "faults"):
+                    return _json({"rules": [rule.text for rule in self._faults.rules]})
+                case ("POST", "mutate"):
+                    return self._change(_body(request))
+                case ("GET", name) if name.startswith("tenant"):
+                    return self._truth(name.removeprefix("tenant").strip("/"))
+        except (KeyError, ValueError, TypeError, FaultRuleError) as error:
+            return _json({"error": f"{type(error).__name__}: {error}"}, 400)
+        return _json({"error": f"no such control endpoint: {route[0]} {request.path}"}, 404)
+
+    def _change(self, asked: dict[str, Any]) -> Response:
+        rng = random.Random(int(asked.get("seed", 0)))
+        changes = self._mutate(self._directory, rng, int(asked.get("changes", 1)))
+        rows = [asdict(each) if is_dataclass(each) else each for each in changes]  # type: ignore[arg-type]
+        return _json({"changes": rows, "sequence": len(self._directory.log)})
+
+    def _truth(self, name: str) -> Response:
+        """The tenant's own JSON: a list for a collection, source -> targets for a relation."""
+        tenant = self._directory.tenant
+        if name == "":
+            return _json(
+                {
+                    "tenantId": tenant.tenant_id,
+                    "collections": list(COLLECTIONS),
+                    "relations": list(RELATIONS),
+                }
+            )
+        if name in RELATIONS:
+            return _json(tenant.links[name])
+        if name in tenant.objects:
+            return _json(list(tenant.objects[name].values()))
+        return _json({"error": f"no collection or relation named '{name}'"}, 404)
+
+
+def _body(request: Request) -> dict[str, Any]:
+    document = decode_json(request.body or b"{}")
+    if not isinstance(document, dict):
+        raise ValueError("the body must be a JSON object")
+    return document
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(status=status, body=encode_json(document), content_type="application/json")

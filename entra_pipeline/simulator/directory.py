@@ -1,0 +1,309 @@
+"""The tenant while it is being served: the one way to change it, and what must notice a change.
+
+`Directory` wraps a `Tenant`, keeps reverse indexes (member -> groups), a log of changes for delta
+queries, and version numbers from which every cache knows whether it is still true. Nothing here
+knows HTTP or OData.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.tenant import KINDS, RELATIONS, Tenant
+from entra_pipeline.simulator.wire import JsonObject
+
+Operation = Literal["put", "patch", "remove", "soft_delete", "restore", "link", "unlink"]
+
+ROLE_MEMBERS = "directory_role_members"
+"""The relation behind /directoryRoles/{id}/members: derived from tenant-wide role assignments."""
+
+_DELETABLE = {
+    "users": "#microsoft.graph.user",
+    "groups": "#microsoft.graph.group",
+    "applications": "#microsoft.graph.application",
+    "service_principals": "#microsoft.graph.servicePrincipal",
+}
+_COLLECTION_OF_TYPE = {f"#microsoft.graph.{kind}": name for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the change log.
+
+    `collection` is the collection of the changed object; for links, of the link's source, with
+    `object_id` the source. `properties` is None when all of them may have changed.
+    """
+
+    sequence: int
+    at: float
+    operation: Operation
+    collection: str
+    object_id: str
+    properties: frozenset[str] | None = None
+    relation: str | None = None
+    target: str | None = None
+
+
+class Directory:
+    """A tenant under change.
+
+    Single-threaded: the server's event loop is the only caller.
+    """
+
+    def __init__(self, tenant: Tenant, clock: Clock | None = None) -> None:
+        self.tenant = tenant
+        self.clock = clock or Clock()
+        self.log: list[Change] = []
+        self.versions: dict[str, int] = {}
+        self.changes = 0
+        """Grows with every change of anything."""
+        self.kinds = KINDS
+        self.on_object_change: list[Callable[[str], None]] = []
+        """Called with an object id whenever that object's own properties may differ."""
+        self.former_kinds: dict[str, str] = {}
+        """Type name of directory objects that are gone: delta still has to name it."""
+        self._memos: dict[str, tuple[int, Any]] = {}
+        self._sources: dict[str, dict[str, list[str]]] = {}
+        self._target_sets: dict[tuple[str, str], set[str]] = {}
+        self._set_aside: dict[str, list[tuple[str, str, str]]] = {}
+
+    # Reading
+
+    def collection(self, name: str) -> dict[str, JsonObject]:
+        """The objects of a collection by id; an empty one for names that the tenant has not."""
+        return self.tenant.objects.setdefault(name, {})
+
+    def find(self, object_id: str) -> tuple[str, JsonObject] | None:
+        """Collection and object of a living directory object of any kind."""
+        for name in KINDS:
+            found = self.tenant.objects[name].get(object_id)
+            if found is not None:
+                return name, found
+        return None
+
+    def targets(self, relation: str, source: str) -> list[str]:
+        """Targets of a relation, in the order they were added. Not to be changed."""
+        return self.tenant.links.setdefault(relation, {}).get(source) or []
+
+    def sources(self, relation: str, target: str) -> list[str]:
+        """Sources that link to the target (the groups that hold a member). Not to be changed."""
+        index = self._sources.get(relation)
+        if index is None:
+            index = {}
+            for source, targets in self.tenant.links.setdefault(relation, {}).items():
+                for each in targets:
+                    holders = index.get(each)
+                    if holders is None:
+                        index[each] = [source]
+                    else:
+                        holders.append(source)
+            self._sources[relation] = index
+        return index.get(target) or []
+
+    def version(self, names: Iterable[str]) -> int:
+        """A number that grows whenever one of the named collections or relations changes."""
+        return sum(self.versions.get(name, 0) for name in names)
+
+    def memo(self, key: str, depends: tuple[str, ...], build: Callable[[], Any]) -> Any:
+        """What `build` gives, kept until one of the named collections or relations changes."""
+        version = self.version(depends)
+        held = self._memos.get(key)
+        if held is None or held[0] != version:
+            held = self._memos[key] = (version, build())
+        return held[1]
+
+    def grouped(self, collection: str, name: str) -> dict[str, list[JsonObject]]:
+        """Rows of a collection by the value of one of their properties."""
+
+        def build() -> dict[str, list[JsonObject]]:
+            groups: dict[str, list[JsonObject]] = {}
+            for row in self.collection(collection).values():
+                groups.setdefault(row.get(name) or "", []).append(row)
+            return groups
+
+        found: dict[str, list[JsonObject]] = self.memo(
+            f"{collection} by {name}", (collection,), build
+        )
+        return found
+
+    # Writing
+
+    def put(self, collection: str, obj: JsonObject) -> None:
+        """Create an object, or replace the one with its id."""
+        object_id: str = obj["id"]
+        before = self.collection(collection).get(object_id)
+        self.tenant.objects[collection][object_id] = obj
+        self._record("put", collection, object_id)
+        if collection == "role_assignments":
+            if before is not None:
+                self._record_role_member("unlink", before)
+            self._record_role_member("link", obj)
+
+    def patch(self, collection: str, object_id: str, props: JsonObject) -> None:
+        """Overwrite some properties. Raises KeyError if there is no such object."""
+        held = self.tenant.objects[collection][object_id]
+        # A new dict: pages that are being written out keep the state they started with.
+        self.tenant.objects[collection][object_id] = {**held, **props}
+        self._record("patch", collection, object_id, frozenset(props))
+
+    def remove(self, collection: str, object_id: str) -> None:
+        """Delete for good, links included. Raises KeyError if there is no such object.
+
+        For directory objects the object may also be lying in `deleted_items`.
+        """
+        deleted = self.tenant.objects["deleted_items"]
+        if collection in KINDS and object_id not in self.tenant.objects[collection]:
+            del deleted[object_id]
+            aside = self._set_aside.pop(object_id, [])
+            self._touch("deleted_items")
+            self._record("remove", collection, object_id)
+            for relation, source, target in aside:
+                # Only now do the memberships end: soft deletion keeps them (graph delta query).
+                self._record_link("unlink", relation, source, target)
+            return
+        obj = self.tenant.objects[collection].pop(object_id)
+        if collection in KINDS:
+            self.former_kinds[object_id] = KINDS[collection]
+        self._record("remove", collection, object_id)
+        if collection == "role_assignments":
+            self._record_role_member("unlink", obj)
+        for relation, source, target in self._links_of(collection, object_id):
+            self.unlink(relation, source, target)
+
+    def soft_delete(self, collection: str, object_id: str) -> None:
+        """Move an object to `deleted_items`. Its links disappear from sight until restored.
+
+        Raises KeyError if there is no such object, ValueError if the collection has no recycle
+        bin.
+        """
+        odata_type = _DELETABLE.get(collection)
+        if odata_type is None:
+            raise ValueError(f"objects of {collection} cannot be soft-deleted; use remove")
+        obj = self.tenant.objects[collection].pop(object_id)
+        self.former_kinds[object_id] = KINDS[collection]
+        links = self._links_of(collection, object_id)
+        for relation, source, target in links:
+            self._drop(relation, source, target)
+        self._set_aside[object_id] = links
+        self.tenant.objects["deleted_items"][object_id] = {
+            "@odata.type": odata_type,
+            **obj,
+            "deletedDateTime": self.clock.stamp(),
+        }
+        self._touch("deleted_items")
+        self._record("soft_delete", collection, object_id)
+
+    def restore(self, object_id: str) -> None:
+        """Bring back a soft-deleted object with its links. Raises KeyError if it is not there."""
+        obj = dict(self.tenant.objects["deleted_items"].pop(object_id))
+        collection = _COLLECTION_OF_TYPE[obj["@odata.type"]]
+        if obj["@odata.type"] == _DELETABLE.get(collection):
+            del obj["@odata.type"]
+        obj["deletedDateTime"] = None
+        self.tenant.objects[collection][object_id] = obj
+        self._touch("deleted_items")
+        self._record("restore", collection, object_id)
+        for relation, source, target in self._set_aside.pop(object_id, []):
+            self._add(relation, source, target)
+
+    def link(self, relation: str, source: str, target: str) -> bool:
+        """Add a link; False if it was there already."""
+        if not self._add(relation, source, target):
+            return False
+        self._record_link("link", relation, source, target)
+        return True
+
+    def unlink(self, relation: str, source: str, target: str) -> bool:
+        """Take a link away; False if there was none."""
+        if not self._drop(relation, source, target):
+            return False
+        self._record_link("unlink", relation, source, target)
+        return True
+
+    # The inside
+
+    def _touch(self, name: str) -> None:
+        self.versions[name] = self.versions.get(name, 0) + 1
+        self.changes += 1
+
+    def _record(
+        self,
+        operation: Operation,
+        collection: str,
+        object_id: str,
+        properties: frozenset[str] | None = None,
+    ) -> None:
+        self._touch(collection)
+        for notify in self.on_object_change:
+            notify(object_id)
+        self.log.append(
+            Change(
+                len(self.log) + 1, self.clock.time(), operation, collection, object_id, properties
+            )
+        )
+
+    def _record_link(self, operation: Operation, relation: str, source: str, target: str) -> None:
+        collection = RELATIONS[relation][0] if relation in RELATIONS else "directory_roles"
+        self._touch(relation)
+        self.log.append(
+            Change(
+                len(self.log) + 1,
+                self.clock.time(),
+                operation,
+                collection,
+                source,
+                None,
+                relation,
+                target,
+            )
+        )
+
+    def _record_role_member(self, operation: Operation, assignment: JsonObject) -> None:
+        if assignment.get("directoryScopeId") == "/":
+            self._record_link(
+                operation, ROLE_MEMBERS, assignment["roleDefinitionId"], assignment["principalId"]
+            )
+
+    def _links_of(self, collection: str, object_id: str) -> list[tuple[str, str, str]]:
+        found: list[tuple[str, str, str]] = []
+        for relation, (source_collection, target_collections) in RELATIONS.items():
+            if source_collection == collection:
+                found += [(relation, object_id, each) for each in self.targets(relation, object_id)]
+            if collection in target_collections:
+                found += [(relation, each, object_id) for each in self.sources(relation, object_id)]
+        return list(dict.fromkeys(found))
+
+    def _targets_as_set(self, relation: str, source: str) -> set[str]:
+        key = (relation, source)
+        held = self._target_sets.get(key)
+        if held is None:
+            held = self._target_sets[key] = set(self.targets(relation, source))
+        return held
+
+    def _add(self, relation: str, source: str, target: str) -> bool:
+        held = self._targets_as_set(relation, source)
+        if target in held:
+            return False
+        held.add(target)
+        self.sources(relation, target)  # the index must exist before the link does
+        self.tenant.links[relation].setdefault(source, []).append(target)
+        self._sources[relation].setdefault(target, []).append(source)
+        self._touch(relation)
+        return True
+
+    def _drop(self, relation: str, source: str, target: str) -> bool:
+        held = self._targets_as_set(relation, source)
+        if target not in held:
+            return False
+        held.discard(target)
+        self.sources(relation, target)
+        # A new list: page tokens hold the old one, and must neither skip nor repeat.
+        kept = [each for each in self.tenant.links[relation][source] if each != target]
+        if kept:
+            self.tenant.links[relation][source] = kept
+        else:
+            del self.tenant.links[relation][source]
+        self._sources[relation][target].remove(source)
+        self._touch(relation)
+        return True

@@ -1,0 +1,713 @@
+"""Microsoft Graph: from a path to the collection, object or function that it names.
+
+Routing reads the declarations in entity_sets.py and navigations.py; answering is left to
+listing.py (collections), functions.py (actions) and delta.py. Reads only: a write to a known path
+is refused with 405 until its handler is added to `WRITES`.
+"""
+
+import re
+import uuid
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from entra_pipeline.simulator import functions, roles, schema
+from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.delta import Deltas
+from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.entity_sets import BY_PATH, BY_TYPE, DELETED_TYPES
+from entra_pipeline.simulator.errors import (
+    GraphError,
+    bad_request,
+    denied,
+    no_segment,
+    not_found,
+    unsupported_query,
+)
+from entra_pipeline.simulator.identity import Caller, IdentityPlatform
+from entra_pipeline.simulator.listing import (
+    Lister,
+    Listing,
+    check_expand,
+    check_sign_in_activity,
+    not_premium,
+    shows_types,
+)
+from entra_pipeline.simulator.model import LICENSE_RANK, EntitySet, License, Navigation, Options
+from entra_pipeline.simulator.navigations import NAVIGATIONS
+from entra_pipeline.simulator.odata.filter import DIRECTORY
+from entra_pipeline.simulator.odata.query import Query, parse_query
+from entra_pipeline.simulator.permissions import (
+    ANY_DIRECTORY_OBJECT,
+    HIDDEN_MEMBERS,
+    Acceptable,
+    suffices,
+)
+from entra_pipeline.simulator.projection import MIXED, Encoders, is_hidden
+from entra_pipeline.simulator.throttle import Throttle, units
+from entra_pipeline.simulator.wire import JsonObject, Request, Response, encode_json
+
+VERSIONS = frozenset({"v1.0", "beta"})
+_GUID = re.compile(r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
+_KEYED = re.compile(r"^([^(]+)\((.*)\)$")
+_CAST = "microsoft.graph."
+_DELETED = ("directory", "deleteditems")
+_LONGEST_PATH = max(len(path) for path in BY_PATH)
+_DELTA_NAMES = frozenset({"delta", "delta()", "microsoft.graph.delta", "microsoft.graph.delta()"})
+
+WRITES: dict[tuple[str, str], Callable[["Graph", Request], Response]] = {}
+"""Method and route template -> handler of a write."""
+
+
+class Graph:
+    """One tenant's Microsoft Graph."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        options: Options,
+        identity: IdentityPlatform,
+        throttle: Throttle,
+    ) -> None:
+        self.directory = directory
+        self.options = options
+        self.throttle = throttle
+        self._clock = clock
+        self._identity = identity
+        self.encoders = Encoders(directory)
+        self._lister = Lister(directory, clock, options, self.encoders)
+        self._deltas = Deltas(directory, clock, options, self.encoders)
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request; errors become responses, with ids and the cost header."""
+        call = _Call(request)
+        try:
+            request.caller = request.caller or self._identity.caller(request.headers)
+            response = self._answer(call)
+        except GraphError as error:
+            request_id = str(uuid.uuid4())
+            response = error.response(
+                self._clock.now().strftime("%Y-%m-%dT%H:%M:%S"),
+                request_id,
+                request.headers.get("client-request-id", request_id),
+            )
+            response.headers["request-id"] = request_id
+        response.route = f"{request.method} /{call.route}"
+        response.units = call.units
+        if call.headers:
+            response.headers.update(call.headers)
+        return response
+
+    # Routing
+
+    def _answer(self, call: "_Call") -> Response:
+        request = call.request
+        parts = [unquote(part) for part in request.path.strip("/").split("/")]
+        if parts[0] not in VERSIONS:
+            raise bad_request(f"Invalid version: {parts[0]}.", "BadRequest")
+        segments = parts[1:]
+        if not segments:
+            raise no_segment("")
+        if segments[0].lower() == "me":
+            segments = self._me(request, segments)
+        if request.method != "GET" and request.method != "POST":
+            raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
+        lowered = tuple(segment.lower() for segment in segments)
+        if lowered[0] == "directoryobjects":
+            return self._directory_objects(call, segments[1:])
+        if lowered[:2] == _DELETED:
+            return self._deleted_items(call, segments[2:])
+        for length in range(min(_LONGEST_PATH, len(lowered)), 0, -1):
+            prefix, key = lowered[:length], None
+            keyed = _KEYED.match(segments[length - 1])
+            if keyed is not None and keyed.group(1).lower() not in _DELTA_NAMES:
+                prefix = (*lowered[: length - 1], keyed.group(1).lower())
+                key = keyed.group(2)
+            entity_set = BY_PATH.get(prefix)
+            if entity_set is not None:
+                return self._in_set(call, entity_set, key, segments[length:])
+        if lowered[0] == "approleassignments":
+            raise bad_request("Direct queries to this resource type are not supported.")
+        raise no_segment(segments[0])
+
+    @staticmethod
+    def _me(request: Request, segments: list[str]) -> list[str]:
+        caller: Caller = request.caller
+        if caller.user_id is None:
+            raise bad_request(
+                "/me request is only valid with delegated authentication flow.", "BadRequest"
+            )
+        return ["users", caller.user_id, *segments[1:]]
+
+    def _in_set(
+        self, call: "_Call", entity_set: EntitySet, key: str | None, rest: list[str]
+    ) -> Response:
+        if self.options.cloud in entity_set.absent:
+            raise no_segment(entity_set.path.rpartition("/")[2])
+        call.route = entity_set.path
+        request = call.request
+        if key is None:
+            if not rest:
+                self._get_only(request)
+                self._allow(request, entity_set.permissions, entity_set.license)
+                return self._list(call, self._set_listing(entity_set))
+            if rest[0] == "$count" and len(rest) == 1:
+                self._allow(request, entity_set.permissions, entity_set.license)
+                return self._count(call, self._set_listing(entity_set))
+            if rest[0].lower() in _DELTA_NAMES and len(rest) == 1:
+                return self._delta(call, entity_set)
+            key, rest = rest[0], rest[1:]
+            obj = self._by_key(entity_set, key)
+        else:
+            obj = self._by_keyed_segment(entity_set, key)
+        call.route = f"{entity_set.path}/{{id}}"
+        if obj is None:
+            # Who may not read the set must not learn what it holds.
+            self._allow(request, self._set_or_navigation(entity_set, rest), entity_set.license)
+            self._charge(call, parse_query(request.query), 1, None)
+            raise not_found(key)
+        return self._from_object(call, entity_set, entity_set.type, obj, rest)
+
+    @staticmethod
+    def _set_or_navigation(entity_set: EntitySet, rest: list[str]) -> Acceptable:
+        navigation = _navigation(entity_set.type, rest)
+        if navigation is not None and navigation[0].permissions is not None:
+            return navigation[0].permissions
+        return entity_set.permissions
+
+    def _delta(self, call: "_Call", entity_set: EntitySet) -> Response:
+        if not entity_set.delta or self.options.cloud in entity_set.delta_absent:
+            raise no_segment("delta")
+        call.route = f"{entity_set.path}/delta"
+        self._get_only(call.request)
+        self._allow(call.request, entity_set.permissions, entity_set.license)
+        query = parse_query(call.request.query)
+        self._charge(call, query, 1, None)
+        return self._deltas.answer(call.request, query, entity_set)
+
+    def _by_key(self, entity_set: EntitySet, key: str) -> JsonObject | None:
+        if entity_set.rows is not None:
+            return next((row for row in entity_set.rows(self.directory) if row["id"] == key), None)
+        objects = self.directory.collection(entity_set.collection)
+        found = objects.get(key)
+        if found is not None:
+            return found
+        if entity_set.type == "user" and not _GUID.match(key):
+            return self._by_alternate(entity_set, "userPrincipalName", key)
+        if _GUID.match(key):
+            return objects.get(key.lower())
+        if (
+            entity_set.is_directory
+            and entity_set.delta
+            and entity_set.type != ("oAuth2PermissionGrant")
+        ):
+            raise bad_request(f"Invalid object identifier '{key}'.")
+        return None
+
+    def _by_keyed_segment(self, entity_set: EntitySet, key: str) -> JsonObject | None:
+        name, equals, value = key.partition("=")
+        if not equals or "'" in name:
+            return self._by_key(entity_set, _unquote(key))
+        if name == "id":
+            return self._by_key(entity_set, _unquote(value))
+        if name not in entity_set.keys:
+            raise bad_request(
+                f"The key '{name}' does not identify a {entity_set.type}.", "BadRequest"
+            )
+        return self._by_alternate(entity_set, name, _unquote(value))
+
+    def _by_alternate(self, entity_set: EntitySet, name: str, value: str) -> JsonObject | None:
+        if entity_set.rows is not None:
+            rows = entity_set.rows(self.directory)
+            return next((row for row in rows if row.get(name) == value), None)
+
+        def build() -> dict[str, JsonObject]:
+            objects = self.directory.collection(entity_set.collection).values()
+            return {str(obj.get(name)).lower(): obj for obj in objects if obj.get(name)}
+
+        index: dict[str, JsonObject] = self.directory.memo(
+            f"{entity_set.collection} key {name}", (entity_set.collection,), build
+        )
+        return index.get(value.lower())
+
+    # From one object
+
+    def _from_object(
+        self,
+        call: "_Call",
+        entity_set: EntitySet,
+        kind: str,
+        obj: JsonObject,
+        rest: list[str],
+        *,
+        context: str | None = None,
+        odata_type: str | None = None,
+    ) -> Response:
+        request = call.request
+        if not rest:
+            self._get_only(request)
+            self._allow(request, entity_set.permissions, entity_set.license)
+            query = parse_query(request.query)
+            return self._entity(
+                call,
+                query,
+                kind,
+                obj,
+                context or entity_set.context,
+                base_units=entity_set.single_units,
+                expand=entity_set.expand,
+                odata_type=odata_type,
+                collection=entity_set.collection,
+            )
+        found = _navigation(kind, rest)
+        if found is not None:
+            return self._navigate(call, entity_set, obj, found[0], rest[found[1] :])
+        action = functions.OBJECT_ACTIONS.get(rest[0].lower().removeprefix(_CAST))
+        if action is not None and len(rest) == 1:
+            self._post_only(request)
+            call.route += f"/{rest[0]}"
+            self._allow(request, entity_set.permissions, entity_set.license)
+            self._charge(call, parse_query(request.query), action.units, None)
+            return action.answer(self.directory, request, obj)
+        if rest[0] in schema.properties(kind) and len(rest) == 1:
+            call.route += f"/{rest[0]}"
+            self._allow(request, entity_set.permissions, entity_set.license)
+            self._charge(call, parse_query(request.query), 1, None)
+            context_url = (
+                f"{request.base}/v1.0/$metadata#{entity_set.path}('{obj['id']}')/{rest[0]}"
+            )
+            return Response(
+                body=encode_json({"@odata.context": context_url, "value": obj.get(rest[0])})
+            )
+        raise no_segment(rest[0])
+
+    def _navigate(
+        self,
+        call: "_Call",
+        entity_set: EntitySet,
+        obj: JsonObject,
+        navigation: Navigation,
+        rest: list[str],
+    ) -> Response:
+        request = call.request
+        call.route += f"/{navigation.name}"
+        if self.options.cloud in navigation.absent:
+            raise no_segment(navigation.name.rpartition("/")[2])
+        self._get_only(request)
+        self._allow(request, navigation.permissions or entity_set.permissions, navigation.license)
+        query = parse_query(request.query)
+        if navigation.single:
+            return self._single(call, query, navigation, obj, rest)
+        listing = self._navigation_listing(call, navigation, obj)
+        if rest and rest[0].lower().startswith(_CAST):
+            call.route += f"/{rest[0]}"
+            listing = self._cast(listing, rest[0][len(_CAST) :], obj)
+            rest = rest[1:]
+        if not rest:
+            return self._list(call, listing)
+        if rest == ["$count"]:
+            return self._count(call, listing)
+        if rest == ["$ref"] and navigation.type == MIXED:
+            self._charge(call, query, listing.units, listing.bucket)
+            return self._lister.references(request, query, listing)
+        if len(rest) == 1:
+            return self._item_of_navigation(call, query, listing, rest[0])
+        raise no_segment(rest[0])
+
+    def _item_of_navigation(
+        self, call: "_Call", query: Query, listing: Listing, key: str
+    ) -> Response:
+        call.route += "/{id}"
+        for item in listing.items():
+            item_id = item if isinstance(item, str) else item.get("id")
+            if item_id == key or (not isinstance(item, str) and item.get("name") == key):
+                if isinstance(item, str):
+                    return self._directory_object(call, query, item)
+                return self._entity(
+                    call, query, listing.type, item, listing.context, base_units=listing.units
+                )
+        self._charge(call, query, 1, listing.bucket)
+        raise not_found(key)
+
+    def _single(
+        self,
+        call: "_Call",
+        query: Query,
+        navigation: Navigation,
+        obj: JsonObject,
+        rest: list[str],
+    ) -> Response:
+        items = navigation.items(self.directory, obj)
+        if not items:
+            self._charge(call, query, navigation.units, None)
+            raise not_found(navigation.name)
+        if isinstance(items[0], str):
+            if rest == ["$ref"]:
+                self._charge(call, query, navigation.units, None)
+                link = f"{call.request.base}/v1.0/directoryObjects/{items[0]}"
+                return Response(body=encode_json({"@odata.id": link}))
+            return self._directory_object(call, query, items[0])
+        return self._entity(
+            call,
+            query,
+            navigation.type,
+            items[0],
+            navigation.context,
+            base_units=navigation.units,
+            expand=frozenset(NAVIGATIONS.get(navigation.type, ())),
+        )
+
+    def _cast(self, listing: Listing, kind: str, obj: JsonObject) -> Listing:
+        cast_set = BY_TYPE.get(kind)
+        if listing.type != MIXED or cast_set is None or cast_set.type not in _CASTABLE:
+            raise bad_request(
+                f"Type 'microsoft.graph.{kind}' does not derive from the collection's type.",
+                "BadRequest",
+            )
+        if (
+            listing.route.endswith("/members")
+            and "Unified" in (obj.get("groupTypes") or ())
+            and kind != "user"
+        ):
+            raise unsupported_query(f"Members of a Microsoft 365 group are never {kind}s.")
+        held = self.directory.collection(cast_set.collection)
+        if kind == "directoryRole":
+            held = roles.directory_roles(self.directory)
+        items = listing.items
+        listing.items = lambda: [each for each in items() if each in held]
+        listing.collection = cast_set.collection if kind != "directoryRole" else None
+        if kind == "directoryRole":
+            names = items
+            listing.items = lambda: [held[each] for each in names() if each in held]
+        listing.type = kind
+        listing.context = cast_set.context
+        listing.cast = True
+        return listing
+
+    # Directory objects of any kind
+
+    def _directory_objects(self, call: "_Call", rest: list[str]) -> Response:
+        request = call.request
+        call.route = "directoryObjects"
+        if not rest:
+            raise unsupported_query("Listing directoryObjects is not supported; use delta.")
+        name = rest[0].lower()
+        if name in _DELTA_NAMES and len(rest) == 1:
+            return self._delta(call, _ALL_OBJECTS)
+        query = parse_query(request.query)
+        if name.removeprefix(_CAST) in ("getbyids", "getbyids()") and len(rest) == 1:
+            self._post_only(request)
+            call.route = "directoryObjects/getByIds"
+            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
+            # The page says 5 units, 2 with $select: more than the usual reduction of one.
+            self._charge(call, Query(), 2 if query.select is not None else 5, None)
+            caller: Caller = request.caller
+            encoder = self.encoders.mixed(query.select, caller.hidden_kinds, shows_types(request))
+            return functions.get_by_ids(self.directory, request, encoder.encode)
+        call.route = "directoryObjects/{id}"
+        if not _GUID.match(rest[0]):
+            raise bad_request(f"Invalid object identifier '{rest[0]}'.")
+        found = roles.find(self.directory, rest[0].lower())
+        if found is None:
+            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
+            self._charge(call, query, 1, None)
+            raise not_found(rest[0])
+        kind, obj = found
+        return self._from_object(
+            call,
+            BY_TYPE[kind],
+            kind,
+            obj,
+            rest[1:],
+            context="directoryObjects",
+            odata_type=f"#microsoft.graph.{kind}",
+        )
+
+    def _directory_object(self, call: "_Call", query: Query, object_id: str) -> Response:
+        """The target of a navigation to one directory object."""
+        found = roles.find(self.directory, object_id)
+        self._charge(call, query, 1, None)
+        if found is None:
+            raise not_found(object_id)
+        request, caller = call.request, call.request.caller
+        types = shows_types(request)
+        body = self.encoders.mixed(query.select, caller.hidden_kinds, types).encode(object_id)
+        return _with_context(request, body, "directoryObjects/$entity", types)
+
+    def _deleted_items(self, call: "_Call", rest: list[str]) -> Response:
+        call.route = "directory/deletedItems"
+        request = call.request
+        self._get_only(request)
+        query = parse_query(request.query)
+        deleted = self.directory.collection("deleted_items")
+        if not rest:
+            raise unsupported_query(
+                "The type of the deleted items must be given: "
+                "/directory/deletedItems/microsoft.graph.user."
+            )
+        if not rest[0].lower().startswith(_CAST):
+            call.route += "/{id}"
+            found = deleted.get(rest[0])
+            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
+            if found is None or len(rest) > 1:
+                raise not_found(rest[0])
+            kind = _kind_of_deleted(found)
+            return self._entity(
+                call,
+                query,
+                kind,
+                {key: value for key, value in found.items() if key != "@odata.type"},
+                "directoryObjects",
+                odata_type=f"#microsoft.graph.{kind}",
+            )
+        names = {kind.lower(): kind for kind in DELETED_TYPES}
+        kind = names.get(rest[0][len(_CAST) :].lower(), "")
+        if not kind:
+            raise bad_request(f"'{rest[0]}' cannot be in deletedItems.", "BadRequest")
+        self._allow(request, DELETED_TYPES[kind], "free")
+        call.route += f"/{_CAST}{kind}"
+
+        def rows() -> list[JsonObject]:
+            return [
+                {key: value for key, value in obj.items() if key != "@odata.type"}
+                for obj in deleted.values()
+                if _kind_of_deleted(obj) == kind
+            ]
+
+        listing = Listing(
+            route=call.route,
+            type=kind,
+            items=rows,
+            context=BY_TYPE[kind].context,
+            rules=DIRECTORY,
+        )
+        if rest[1:] == ["$count"]:
+            return self._count(call, listing)
+        if len(rest) > 1:
+            raise no_segment(rest[1])
+        if query.orderby is not None and not (
+            query.count and "consistencylevel" in (request.headers)
+        ):
+            raise unsupported_query("Sorting deleted items needs an advanced query.")
+        return self._list(call, listing)
+
+    # Answering
+
+    def _list(self, call: "_Call", listing: Listing) -> Response:
+        query = parse_query(call.request.query)
+        self._charge(call, query, listing.units, self._lister.bucket(query, listing))
+        return self._lister.answer(call.request, query, listing)
+
+    def _count(self, call: "_Call", listing: Listing) -> Response:
+        call.route += "/$count"
+        query = parse_query(call.request.query)
+        self._charge(call, query, listing.units, listing.bucket)
+        return self._lister.count(call.request, query, listing)
+
+    def _entity(
+        self,
+        call: "_Call",
+        query: Query,
+        kind: str,
+        obj: JsonObject,
+        context: str,
+        *,
+        base_units: int = 1,
+        expand: frozenset[str] = frozenset(),
+        odata_type: str | None = None,
+        collection: str | None = None,
+    ) -> Response:
+        request, caller = call.request, call.request.caller
+        bucket = None
+        if "signInActivity" in (query.select or ()) and kind == "user":
+            bucket = "sign_in_activity"
+        elif "keyCredentials" in (query.select or ()):
+            bucket = "key_credentials"
+        self._charge(call, query, base_units, bucket)
+        if bucket == "sign_in_activity":
+            check_sign_in_activity(caller, self.options)
+        for option in ("filter", "search", "orderby", "top", "skip", "skiptoken"):
+            if getattr(query, option) is not None:
+                raise bad_request(f"The query option '${option}' is not allowed here.")
+        check_expand(query, expand, kind)
+        types = shows_types(request)
+        undeclared = self.encoders.undeclared(collection, kind) if collection else frozenset()
+        encode: Callable[[JsonObject], bytes] = self.encoders.rows(
+            kind,
+            query.select,
+            undeclared=undeclared,
+            single=True,
+            odata_type=odata_type,
+            types=types,
+        ).encode
+        if query.expand:
+            encode = self.encoders.expanding(
+                encode,
+                kind,
+                query.expand[0],
+                granted=caller.permissions,
+                hidden=caller.hidden_kinds,
+                types=types,
+            )
+        selected = f"({','.join(query.select)})" if query.select else ""
+        return _with_context(request, encode(obj), f"{context}{selected}/$entity", types)
+
+    def _set_listing(self, entity_set: EntitySet) -> Listing:
+        directory, collection = self.directory, entity_set.collection
+        computed = entity_set.rows
+        depends = entity_set.depends or (collection,)
+
+        def items() -> list[object]:
+            if computed is not None:
+                return list(computed(directory))
+            ids: list[object] = directory.memo(
+                f"{collection} ids", depends, lambda: list(directory.collection(collection))
+            )
+            return ids
+
+        return Listing(
+            route=entity_set.path,
+            type=entity_set.type,
+            items=items,
+            context=entity_set.context,
+            rules=entity_set.filter,
+            collection=collection if computed is None else None,
+            default_top=entity_set.default_top,
+            max_top=entity_set.max_top,
+            expand=entity_set.expand,
+            units=entity_set.units,
+            bucket=entity_set.bucket,
+            license=entity_set.license,
+            need_filter=entity_set.need_filter,
+            cacheable=True,
+            depends=depends,
+            undeclared=self.encoders.undeclared(collection, entity_set.type),
+        )
+
+    def _navigation_listing(
+        self, call: "_Call", navigation: Navigation, obj: JsonObject
+    ) -> Listing:
+        directory, request = self.directory, call.request
+        caller: Caller = request.caller
+        omit = navigation.omits_service_principals and request.path.startswith("/v1.0")
+        hidden = (
+            navigation.hides and is_hidden(obj) and not suffices(caller.permissions, HIDDEN_MEMBERS)
+        )
+
+        def items() -> list[object]:
+            if hidden:
+                return []
+            found = navigation.items(directory, obj)
+            if omit:
+                service_principals = directory.collection("service_principals")
+                if not service_principals.keys().isdisjoint(found):
+                    return [each for each in found if each not in service_principals]
+            return found if isinstance(found, list) else list(found)
+
+        return Listing(
+            route=call.route,
+            type=navigation.type,
+            items=items,
+            context=navigation.context,
+            rules=navigation.filter,
+            default_top=navigation.default_top,
+            max_top=navigation.max_top,
+            expand=frozenset(NAVIGATIONS.get(navigation.type, ())),
+            units=navigation.units,
+            bucket=navigation.bucket,
+            license=navigation.license,
+        )
+
+    # Gates
+
+    def _charge(self, call: "_Call", query: Query, base: int, bucket: str | None) -> None:
+        call.units = units(
+            base, select=query.select is not None, expand=bool(query.expand), top=query.top
+        )
+        caller: Caller = call.request.caller
+        call.headers = self.throttle.charge(caller.app_id, call.units, bucket)
+
+    def _allow(self, request: Request, acceptable: Acceptable, license_need: License) -> None:
+        caller: Caller = request.caller
+        if not suffices(caller.permissions, acceptable):
+            raise denied()
+        if LICENSE_RANK[self.options.license] < LICENSE_RANK[license_need]:
+            if license_need == "p2":
+                raise GraphError(
+                    400,
+                    "AadPremiumLicenseRequired",
+                    "The tenant needs to have Microsoft Entra ID P2 or Microsoft Entra ID "
+                    "Governance license.",
+                )
+            raise not_premium()
+
+    @staticmethod
+    def _get_only(request: Request) -> None:
+        if request.method != "GET":
+            raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
+
+    @staticmethod
+    def _post_only(request: Request) -> None:
+        if request.method != "POST":
+            raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
+
+
+class _Call:
+    """What becomes known of a request on its way: its route template, cost and headers."""
+
+    __slots__ = ("headers", "request", "route", "units")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.route = "unknown"
+        self.units = 0
+        self.headers: dict[str, str] = {}
+
+
+_CASTABLE = frozenset(
+    {
+        "user",
+        "group",
+        "servicePrincipal",
+        "device",
+        "orgContact",
+        "application",
+        "administrativeUnit",
+        "directoryRole",
+    }
+)
+_ALL_OBJECTS = EntitySet(
+    "directoryObjects", "directory_objects", MIXED, ANY_DIRECTORY_OBJECT, delta=True
+)
+
+
+def _navigation(kind: str, rest: list[str]) -> tuple[Navigation, int] | None:
+    """The navigation that the next one or two segments name, and how many they are."""
+    known = NAVIGATIONS.get(kind)
+    if not known or not rest:
+        return None
+    found = known.get(rest[0].lower())
+    if found is not None:
+        return found, 1
+    found = known.get("/".join(rest[:2]).lower())
+    return (found, 2) if found is not None else None
+
+
+def _unquote(text: str) -> str:
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    return text
+
+
+def _kind_of_deleted(obj: JsonObject) -> str:
+    return str(obj.get("@odata.type", "")).rpartition(".")[2]
+
+
+def _with_context(request: Request, body: bytes, context: str, types: bool) -> Response:
+    if not types:
+        return Response(body=body)
+    version = request.path.split("/", 2)[1]
+    url = encode_json(f"{request.base}/{version}/$metadata#{context}")
+    comma = b"" if len(body) == 2 else b","
+    return Response(body=b'{"@odata.context":' + url + comma + body[1:])

@@ -1,0 +1,469 @@
+"""Answering a collection: options checked, rows filtered and sorted, pages cut and encoded.
+
+A `Listing` says what the collection is (routing.py makes it); this module says what Graph does
+with the query options on it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from entra_pipeline.simulator import roles
+from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.errors import GraphError, bad_request, unsupported_query
+from entra_pipeline.simulator.identity import Caller
+from entra_pipeline.simulator.model import Item, License, Options
+from entra_pipeline.simulator.odata.filter import (
+    Filter,
+    Rules,
+    compile_filter,
+    compile_order,
+    compile_search,
+)
+from entra_pipeline.simulator.odata.paging import Cursors
+from entra_pipeline.simulator.odata.query import Query
+from entra_pipeline.simulator.permissions import AUDIT, suffices
+from entra_pipeline.simulator.projection import MIXED, Encode, Encoders
+from entra_pipeline.simulator.wire import JsonObject, Request, Response, encode_json
+
+_CACHED_BYTES = 256 * 1024 * 1024
+_MIXED_SEARCHABLE = frozenset({"displayName", "mail", "userPrincipalName", "description"})
+SIGN_IN_ACTIVITY_PAGE = 500
+"""Rows a page when signInActivity is selected (graph "List users")."""
+
+
+@dataclass
+class Listing:
+    """A collection as routing found it, before its query options are read.
+
+    `items` gives ids (of `collection`, or of any kind when `type` is directoryObject) or rows.
+    """
+
+    route: str
+    type: str
+    items: Callable[[], Sequence[Item]]
+    context: str
+    rules: Rules | None
+    collection: str | None = None
+    default_top: int = 100
+    max_top: int | None = 999
+    expand: frozenset[str] = frozenset()
+    units: int = 1
+    bucket: str | None = None
+    license: License = "free"
+    need_filter: frozenset[str] = frozenset()
+    odata_type: str | None = None
+    cacheable: bool = False
+    depends: tuple[str, ...] = ()
+    cast: bool = False
+    undeclared: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the pages of one walk are made."""
+
+    listing: Listing
+    encode: Encode
+    encoder_key: object
+    top: int
+    context: bytes
+    advanced: bool
+    filtered: bool
+    bucket: str | None
+
+
+class PageCache:
+    """Encoded pages, within a budget of bytes; the ones not used for longest go first."""
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[object, tuple[int, bytes]] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: object, version: int) -> bytes | None:
+        """The page, if it is still true."""
+        held = self._pages.get(key)
+        if held is None or held[0] != version:
+            return None
+        self._pages.move_to_end(key)
+        return held[1]
+
+    def put(self, key: object, version: int, page: bytes) -> None:
+        """Keep a page."""
+        old = self._pages.pop(key, None)
+        if old is not None:
+            self._size -= len(old[1])
+        self._pages[key] = (version, page)
+        self._size += len(page)
+        while self._size > _CACHED_BYTES:
+            self._size -= len(self._pages.popitem(last=False)[1][1])
+
+
+class Lister:
+    """Answers listings of one tenant."""
+
+    def __init__(
+        self, directory: Directory, clock: Clock, options: Options, encoders: Encoders
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._options = options
+        self._encoders = encoders
+        self._cursors = Cursors(clock, options.page_token_life_s)
+        self._pages = PageCache()
+
+    # One page
+
+    def answer(self, request: Request, query: Query, listing: Listing) -> Response:
+        """The page that the request asks for. Raises GraphError."""
+        if query.skiptoken is not None:
+            cursor = self._cursors.resume(query.skiptoken, request.path)
+            plan: _Plan = cursor.plan
+            if plan.advanced and not is_eventual(request):
+                # Headers are not part of a next link: the client must send them again.
+                raise unsupported_query(
+                    "Request with $search or advanced $filter needs the "
+                    "ConsistencyLevel header on every page."
+                )
+            return self._page(request, query, plan, cursor.items, cursor.position, cursor.page)
+        plan, matches = self._plan(request, query, listing)
+        items = self._rows(listing, query, matches)
+        count = len(items) if query.count and is_eventual(request) and counts(listing) else None
+        return self._page(request, query, plan, items, 0, 0, count)
+
+    def count(self, request: Request, query: Query, listing: Listing) -> Response:
+        """The `$count` segment: a bare number."""
+        if not counts(listing) or not is_eventual(request):
+            raise bad_request("$count is not currently supported.")
+        matches = self._filter(listing, query, advanced=True)
+        number = len(self._rows(listing, query, matches))
+        return Response(body=str(number).encode(), content_type="text/plain")
+
+    def references(self, request: Request, query: Query, listing: Listing) -> Response:
+        """The `$ref` segment: links instead of objects."""
+        items = listing.items()
+        rows = [
+            {"@odata.id": f"{request.base}/v1.0/directoryObjects/{_id(each)}"} for each in items
+        ]
+        context = f"{request.base}/v1.0/$metadata#Collection($ref)"
+        return Response(body=encode_json({"@odata.context": context, "value": rows}))
+
+    def _page(
+        self,
+        request: Request,
+        query: Query,
+        plan: _Plan,
+        items: Sequence[Item],
+        position: int,
+        page: int,
+        count: int | None = None,
+    ) -> Response:
+        every = self._options.empty_page_every
+        empty = every > 0 and page % every == every - 1 and position < len(items)
+        end = position if empty else min(position + plan.top, len(items))
+        value = b"" if empty else self._encode(plan, items, position, end, query)
+        parts = [b"{"]
+        if plan.context:
+            parts += [
+                b'"@odata.context":"',
+                _escaped(request.base),
+                b"/",
+                _escaped(_version(request)),
+                plan.context,
+                b'",',
+            ]
+        if count is not None:
+            parts.append(b'"@odata.count":%d,' % count)
+        if end < len(items):
+            token = self._cursors.issue(request.path, items, end, page + 1, plan)
+            link = f"{request.base}{request.path}?{query.link('$skiptoken', token)}"
+            parts += [b'"@odata.nextLink":', encode_json(link), b","]
+        parts += [b'"value":[', value, b"]}"]
+        return Response(body=b"".join(parts))
+
+    def _encode(
+        self, plan: _Plan, items: Sequence[Item], start: int, end: int, query: Query
+    ) -> bytes:
+        listing = plan.listing
+        key: object = None
+        version = 0
+        if listing.cacheable and not plan.filtered:
+            key = (listing.route, plan.encoder_key, start, end, len(items))
+            version = (
+                self._directory.changes
+                if query.expand
+                else self._directory.version(listing.depends)
+            )
+            known = self._pages.get(key, version)
+            if known is not None:
+                return known
+        encode = plan.encode
+        encoded = b",".join([row for row in map(encode, items[start:end]) if row is not None])
+        if key is not None:
+            self._pages.put(key, version, encoded)
+        return encoded
+
+    # What the options mean
+
+    def _plan(
+        self, request: Request, query: Query, listing: Listing
+    ) -> tuple[_Plan, Filter | None]:
+        caller: Caller = request.caller
+        eventual = is_eventual(request)
+        advanced = eventual and query.count
+        matches = self._filter(listing, query, advanced=advanced)
+        uses_advanced = matches is not None and matches.advanced
+        if query.skip is not None:
+            raise unsupported_query("'$skip' is not supported by the service.")
+        if query.search is not None:
+            if not eventual:
+                raise unsupported_query(
+                    "Request with $search query parameter only works through MSGraph with a "
+                    "special request header: 'ConsistencyLevel: eventual'"
+                )
+            uses_advanced = True
+        if query.orderby is not None and (query.filter is not None or listing.type == MIXED):
+            if not advanced:
+                raise unsupported_query("Sorting not supported for current query.")
+            uses_advanced = True
+        if listing.cast and (query.filter or query.search or query.orderby or query.count):
+            if not advanced and query.search is None:
+                raise unsupported_query()
+            uses_advanced = True
+        if uses_advanced and query.expand:
+            raise unsupported_query("$expand cannot be combined with an advanced query.")
+        top, bucket = self._top(query, listing), listing.bucket
+        wants_activity = listing.type == "user" and (
+            "signInActivity" in (query.select or ())
+            or (matches is not None and "signInActivity" in matches.properties)
+        )
+        if wants_activity:
+            self._check_sign_in_activity(caller, matches)
+            top, bucket = min(top, SIGN_IN_ACTIVITY_PAGE), "sign_in_activity"
+        if "keyCredentials" in (query.select or ()):
+            bucket = "key_credentials"
+        types = shows_types(request)
+        key = (query.select, query.expand, types, caller.hidden_kinds)
+        plan = _Plan(
+            listing=listing,
+            encode=self.encoder(query, listing, caller, types),
+            encoder_key=key,
+            top=top,
+            context=_context(listing, query) if types else b"",
+            advanced=uses_advanced,
+            filtered=query.filter is not None
+            or query.search is not None
+            or query.orderby is not None,
+            bucket=bucket,
+        )
+        return plan, matches
+
+    def bucket(self, query: Query, listing: Listing) -> str | None:
+        """The throttling class that the request falls in, before anything is checked."""
+        if listing.type == "user" and (
+            "signInActivity" in (query.select or ()) or "signInActivity" in (query.filter or "")
+        ):
+            return "sign_in_activity"
+        if "keyCredentials" in (query.select or ()):
+            return "key_credentials"
+        return listing.bucket
+
+    def _check_sign_in_activity(self, caller: Caller, matches: Filter | None) -> None:
+        check_sign_in_activity(caller, self._options)
+        if (
+            matches is not None
+            and matches.properties != {"signInActivity"}
+            and ("signInActivity" in matches.properties)
+        ):
+            raise unsupported_query("Filter not supported with signInActivity.")
+
+    @staticmethod
+    def _top(query: Query, listing: Listing) -> int:
+        if listing.max_top is None:
+            return 1_000_000
+        if query.top is None:
+            return listing.default_top
+        if not 1 <= query.top <= listing.max_top:
+            raise unsupported_query(
+                f"Invalid page size specified: '{query.top}'. Must be between 1 and "
+                f"{listing.max_top} inclusive."
+            )
+        return query.top
+
+    def _filter(self, listing: Listing, query: Query, *, advanced: bool) -> Filter | None:
+        matches: Filter | None = None
+        if query.filter is not None:
+            if listing.rules is None:
+                raise unsupported_query("$filter is not supported here.")
+            type_name, undeclared = listing.type, listing.undeclared
+            if type_name == MIXED:
+                undeclared |= _MIXED_SEARCHABLE
+            matches = compile_filter(query.filter, type_name, listing.rules, undeclared)
+            if (matches.advanced or listing.type == MIXED) and not advanced:
+                raise unsupported_query(
+                    "Operator or property needs an advanced query: header 'ConsistencyLevel: "
+                    "eventual' and $count=true."
+                )
+        if listing.need_filter and not (
+            matches is not None and listing.need_filter & matches.equalities.keys()
+        ):
+            names = " or ".join(sorted(listing.need_filter))
+            raise GraphError(400, "MissingProvider", f"A $filter on {names} is required.")
+        return matches
+
+    def _rows(self, listing: Listing, query: Query, matches: Filter | None) -> Sequence[Item]:
+        if matches is None and query.search is None and query.orderby is None:
+            return listing.items()
+        rows = self._candidates(listing, matches)
+        if matches is not None:
+            wanted = matches.matches
+            rows = [pair for pair in rows if wanted(pair[1])]
+        if query.search is not None:
+            if listing.rules is None or not listing.rules.directory:
+                raise unsupported_query("$search is not supported here.")
+            found = compile_search(query.search, "group" if listing.type == MIXED else listing.type)
+            rows = [pair for pair in rows if found(pair[1])]
+        if query.orderby is not None:
+            if listing.rules is None:
+                raise unsupported_query("$orderby is not supported here.")
+            _, descending, sort_key = compile_order(
+                query.orderby, "group" if listing.type == MIXED else listing.type
+            )
+            rows = sorted(rows, key=lambda pair: sort_key(pair[1]), reverse=descending)
+        return [item for item, _ in rows]
+
+    def _candidates(
+        self, listing: Listing, matches: Filter | None
+    ) -> list[tuple[Item, JsonObject]]:
+        """Items with their objects, narrowed by an index where the filter allows it."""
+        equalities = matches.equalities if matches is not None else {}
+        for name in listing.need_filter & equalities.keys():
+            if listing.collection is not None:
+                rows = self._directory.grouped(listing.collection, name)
+                return [(row["id"], row) for row in rows.get(equalities[name], ())]
+        if "id" in equalities and listing.collection is not None and listing.cacheable:
+            found = self._directory.collection(listing.collection).get(equalities["id"])
+            return [(equalities["id"], found)] if found is not None else []
+        pairs: list[tuple[Item, JsonObject]] = []
+        for item in listing.items():
+            found = self.resolve(item, listing.collection)
+            if found is not None:
+                pairs.append((item, found))
+        return pairs
+
+    def resolve(self, item: Item, collection: str | None) -> JsonObject | None:
+        """The object behind an item; None if it has gone."""
+        if not isinstance(item, str):
+            row: JsonObject = item
+            return row
+        if collection is not None:
+            return self._directory.collection(collection).get(item)
+        found = roles.find(self._directory, item)
+        return found[1] if found is not None else None
+
+    # Encoding
+
+    def encoder(self, query: Query, listing: Listing, caller: Caller, types: bool) -> Encode:
+        """The function that turns an item of the listing into JSON. Raises GraphError 400."""
+        check_expand(query, listing.expand, listing.type)
+        if listing.type == MIXED:
+            return self._encoders.mixed(query.select, caller.hidden_kinds, types).encode
+        encode: Callable[[JsonObject], bytes] = self._encoders.rows(
+            listing.type,
+            query.select,
+            undeclared=listing.undeclared,
+            odata_type=listing.odata_type,
+            types=types,
+        ).encode
+        if query.expand:
+            encode = self._encoders.expanding(
+                encode,
+                listing.type,
+                query.expand[0],
+                granted=caller.permissions,
+                hidden=caller.hidden_kinds,
+                types=types,
+            )
+        if listing.collection is None:
+            return encode
+        objects = self._directory.collection(listing.collection)
+
+        def encode_id(item: Any) -> bytes | None:
+            obj = objects.get(item) if isinstance(item, str) else item
+            return encode(obj) if obj is not None else None
+
+        return encode_id
+
+
+def check_sign_in_activity(caller: Caller, options: Options) -> None:
+    """signInActivity needs a permission of its own and a premium licence."""
+    if not suffices(caller.permissions, AUDIT):
+        raise GraphError(
+            403,
+            "Authentication_MSGraphPermissionMissing",
+            "Calling principal does not have required MSGraph permissions AuditLog.Read.All",
+        )
+    if options.license == "free":
+        raise not_premium()
+
+
+def not_premium() -> GraphError:
+    """403 of the reporting APIs in a tenant without Entra ID P1 or P2."""
+    return GraphError(
+        403,
+        "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
+        "Neither tenant is B2C or tenant doesn't have premium license",
+    )
+
+
+def check_expand(query: Query, allowed: frozenset[str], type_name: str) -> None:
+    """One expansion a request, and only of what the collection can expand."""
+    if not query.expand:
+        return
+    if len(query.expand) > 1:
+        raise bad_request("Only one $expand is supported in a request.", "BadRequest")
+    name = query.expand[0].navigation
+    if name.lower() not in allowed:
+        raise bad_request(
+            f"Parsing OData Select and Expand failed: Could not find a property named '{name}' "
+            f"on type 'microsoft.graph.{type_name}', or it cannot be expanded.",
+            "BadRequest",
+        )
+
+
+def is_eventual(request: Request) -> bool:
+    """Whether the request carries `ConsistencyLevel: eventual`."""
+    return request.headers.get("consistencylevel", "").lower() == "eventual"
+
+
+def shows_types(request: Request) -> bool:
+    """Whether contexts and types are wanted: all but `odata.metadata=none`."""
+    return "odata.metadata=none" not in request.headers.get("accept", "")
+
+
+def counts(listing: Listing) -> bool:
+    """Whether the collection can be counted."""
+    return listing.rules is not None and listing.rules.directory
+
+
+def _context(listing: Listing, query: Query) -> bytes:
+    text = f"/$metadata#{listing.context}"
+    names = list(query.select or ())
+    names += [f"{each.navigation}({','.join(each.select or ())})" for each in query.expand]
+    if names:
+        text += f"({','.join(names)})"
+    return _escaped(text)
+
+
+def _escaped(text: str) -> bytes:
+    return encode_json(text)[1:-1]
+
+
+def _version(request: Request) -> str:
+    return request.path.split("/", 2)[1]
+
+
+def _id(item: Item) -> str:
+    return item if isinstance(item, str) else str(item["id"])

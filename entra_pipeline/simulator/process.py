@@ -1,0 +1,198 @@
+"""A simulator in its own process, for tests, the demo and benchmarks.
+
+with running(users=2000, seed=7, http=True) as simulator:
+    requests.get(f"{simulator.info.http_graph_url}/v1.0/users", ...)
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entra_pipeline.simulator.server import settings
+
+START_TIMEOUT_S = 180.0
+
+
+class SimulatorDiedError(RuntimeError):
+    """The process ended or did not become ready; the message holds what it printed."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """The ready file."""
+
+    graph_url: str
+    authority_url: str
+    exchange_url: str
+    http_graph_url: str
+    """The plain port; always there in `running`, for control requests use it too."""
+    tenant_id: str
+    client_id: str
+    client_secret: str
+    ca_file: str
+    pid: int
+    client_certificate_file: str
+    """PEM of an RSA key and its certificate, registered with the client."""
+    federated_token_file: str
+    """An external token that the client may present as a federated assertion."""
+
+
+class Simulator:
+    """A running simulator."""
+
+    def __init__(self, info: Info, document: dict[str, Any]) -> None:
+        self.info = info
+        self._document = document
+
+    def settings_env(self) -> dict[str, str]:
+        """Environment variables under which the product talks to this simulator."""
+        return settings(self._document)
+
+    def stats(self) -> dict[str, Any]:
+        """`GET /_sim/stats`: requests, round_trips, by_route, bytes, faults_fired and more."""
+        found: dict[str, Any] = self._control("GET", "stats")
+        return found
+
+    def reset_stats(self) -> None:
+        """Start counting from zero."""
+        self._control("POST", "stats/reset")
+
+    def mutate(self, seed: int, changes: int) -> list[dict[str, Any]]:
+        """Make random directory changes; returns what was changed."""
+        made: list[dict[str, Any]] = self._control(
+            "POST", "mutate", {"seed": seed, "changes": changes}
+        )["changes"]
+        return made
+
+    def faults(self, rules: Sequence[dict[str, Any]]) -> None:
+        """Put these fault rules in force instead of the present ones."""
+        self._control("POST", "faults", list(rules))
+
+    def advance(self, seconds: float) -> None:
+        """Move the simulator's clock forward."""
+        self._control("POST", "clock", {"advance_s": seconds})
+
+    def truth(self, name: str) -> Any:
+        """The tenant's raw JSON: a list for a collection, source -> targets for a relation."""
+        return self._control("GET", f"tenant/{name}")
+
+    def token(self) -> str:
+        """An access token for Graph with everything the simulated application may do."""
+        form = (
+            f"client_id={self.info.client_id}&client_secret={self.info.client_secret}"
+            f"&grant_type=client_credentials&scope={self.info.graph_url}/.default"
+        )
+        url = f"{self.info.http_graph_url}/{self.info.tenant_id}/oauth2/v2.0/token"
+        with urllib.request.urlopen(  # noqa: S310 - our own loopback process
+            urllib.request.Request(url, form.encode(), method="POST"),  # noqa: S310
+            timeout=60,
+        ) as response:
+            return str(json.load(response)["access_token"])
+
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(  # noqa: S310 - our own loopback process
+            f"{self.info.http_graph_url}/_sim/{path}", data, method=method
+        )
+        with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310
+            return json.load(response)
+
+
+@contextlib.contextmanager
+def running(
+    *,
+    users: int | None = None,
+    groups: int | None = None,
+    seed: int | None = None,
+    tenant: Path | None = None,
+    http: bool = True,
+    throttle: str = "off",
+    license: str | None = None,
+    cloud: str | None = None,
+    latency_ms: float = 0.0,
+    replication_lag: float = 0.0,
+    empty_pages: int = 0,
+    faults: Path | None = None,
+    tls_dir: Path | None = None,
+    port: int = 0,
+    without_permission: Sequence[str] = (),
+    with_permission: Sequence[str] = (),
+    timeout_s: float = START_TIMEOUT_S,
+) -> Iterator[Simulator]:
+    """Start a simulator, wait until it accepts connections, kill it at the end.
+
+    Arguments are the command line's. The plain port is always opened: control requests use it.
+    Raises SimulatorDiedError with the process's output if it does not become ready.
+    """
+    options: list[str] = ["--http"]
+    for name, value in (
+        ("users", users),
+        ("groups", groups),
+        ("seed", seed),
+        ("tenant", tenant),
+        ("license", license),
+        ("cloud", cloud),
+        ("faults", faults),
+        ("tls-dir", tls_dir),
+        ("port", port),
+        ("throttle", throttle),
+        ("latency-ms", latency_ms),
+        ("replication-lag", replication_lag),
+        ("empty-pages", empty_pages),
+    ):
+        if value is not None:
+            options += [f"--{name}", str(value)]
+    for permission in without_permission:
+        options += ["--without-permission", permission]
+    for permission in with_permission:
+        options += ["--with-permission", permission]
+    with tempfile.TemporaryDirectory(prefix="entra-simulator-") as scratch:
+        ready = Path(scratch) / "ready.json"
+        output = Path(scratch) / "output"
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "entra_pipeline.simulator",
+                    *options,
+                    "--ready-file",
+                    str(ready),
+                    "--exit-with-stdin",
+                ],
+                # Closed when this process ends in any way: the simulator never outlives it.
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            document = _wait(process, ready, output, timeout_s)
+            yield Simulator(Info(**document), document)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", ready: Path, output: Path, timeout_s: float
+) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if ready.exists():
+            document: dict[str, Any] = json.loads(ready.read_bytes())
+            return document
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    said = output.read_text(errors="replace")[-4000:]
+    raise SimulatorDiedError(f"the simulator did not become ready: {said}")

@@ -1,0 +1,322 @@
+"""Starting the simulator: options, ports, the ready file, the way it ends."""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import importlib
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from entra_pipeline.simulator import certificates, roles
+from entra_pipeline.simulator.app import TRANSPORT, App
+from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.control import Control
+from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.faults import FaultRuleError, Faults
+from entra_pipeline.simulator.graph import Graph
+from entra_pipeline.simulator.identity import Client, IdentityPlatform
+from entra_pipeline.simulator.model import Options
+from entra_pipeline.simulator.permissions import GRANTED
+from entra_pipeline.simulator.statistics import Statistics
+from entra_pipeline.simulator.tenant import Tenant, TenantFileError, load
+from entra_pipeline.simulator.throttle import Throttle
+from entra_pipeline.simulator.tokens import ClientCertificate
+from entra_pipeline.simulator.wire import JsonObject
+
+CLOUDS = ("global", "usgov", "usgov_dod", "china", "govsg", "bleu", "delos", "usnat", "ussec")
+_KEEP_ALIVE_S = 120
+_BACKLOG = 2048
+
+
+class StartError(Exception):
+    """The simulator cannot start; the message names the option, the reason and the remedy."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the simulator."""
+    made = argparse.ArgumentParser(
+        prog="entra-pipeline simulate",
+        description="A stand-in for the Microsoft identity platform and Microsoft Graph v1.0, "
+        "on this machine's loopback only.",
+    )
+    made.add_argument("--users", type=int, default=2000, help="users to generate (2000)")
+    made.add_argument("--groups", type=int, help="groups to generate (three tenths of the users)")
+    made.add_argument("--seed", type=int, default=0, help="the same seed gives the same tenant (0)")
+    made.add_argument("--tenant", type=Path, help="serve the tenant in this directory of JSON")
+    made.add_argument("--port", type=int, default=0, help="https port; 0 for any free one (0)")
+    made.add_argument("--http", action="store_true", help="a second, plain port as well")
+    made.add_argument("--http-port", type=int, default=0, help="that port; 0 for any free one (0)")
+    made.add_argument("--tls-dir", type=Path, help="keep certificates and client secret here")
+    made.add_argument("--latency-ms", type=float, default=0.0, help="wait before each answer (0)")
+    made.add_argument("--throttle", choices=("off", "s", "m", "l"), default="off")
+    made.add_argument("--faults", type=Path, help="JSON file of fault rules")
+    made.add_argument("--replication-lag", type=float, default=0.0, metavar="S")
+    made.add_argument("--license", choices=("free", "p1", "p2"), default="p2")
+    made.add_argument("--cloud", choices=CLOUDS, default="global")
+    made.add_argument("--without-permission", action="append", default=[], metavar="P")
+    made.add_argument("--with-permission", action="append", default=[], metavar="P")
+    made.add_argument(
+        "--empty-pages",
+        type=int,
+        default=0,
+        metavar="N",
+        help="make every N-th page of a list an empty one (never)",
+    )
+    made.add_argument("--ready-file", type=Path, help="JSON of URLs and credentials, once ready")
+    made.add_argument("--print-env", action="store_true", help="print settings for the shell")
+    made.add_argument("--exit-with-stdin", action="store_true", help="end when stdin is closed")
+    return made
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve until interrupted. Returns the process's exit code: 0, or 2 for a bad option."""
+    arguments = parser().parse_args(argv)
+    try:
+        with _tls_directory(arguments.tls_dir) as directory:
+            return _serve(arguments, directory)
+    except (StartError, TenantFileError, FaultRuleError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
+
+
+@contextlib.contextmanager
+def _tls_directory(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="entra-simulator-") as made:
+        yield Path(made)
+
+
+def _tenant(arguments: argparse.Namespace) -> Tenant:
+    if arguments.tenant is not None:
+        return load(arguments.tenant)
+    generate: Any = importlib.import_module("entra_pipeline.simulator.generate").generate
+    groups = arguments.groups if arguments.groups is not None else arguments.users * 3 // 10
+    tenant: Tenant = generate(
+        users=arguments.users, groups=groups, seed=arguments.seed, license=arguments.license
+    )
+    return tenant
+
+
+def _mutate(directory: Directory, rng: Any, changes: int) -> list[Any]:
+    mutate: Any = importlib.import_module("entra_pipeline.simulator.mutate").mutate
+    made: list[Any] = mutate(directory, rng, changes)
+    return made
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        license=arguments.license,
+        cloud=arguments.cloud,
+        latency_ms=arguments.latency_ms,
+        throttle=arguments.throttle,
+        seed=arguments.seed,
+        empty_page_every=arguments.empty_pages,
+        replication_lag_s=arguments.replication_lag,
+        granted=(frozenset(GRANTED) | frozenset(arguments.with_permission))
+        - frozenset(arguments.without_permission),
+    )
+
+
+def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
+    # Building a tenant makes millions of objects that all stay: looking for garbage among them
+    # again and again would double the time.
+    gc.disable()
+    files = certificates.prepare(tls_directory)
+    options = _options(arguments)
+    clock = Clock()
+    directory = Directory(_tenant(arguments), clock)
+    client = _client(directory, options, files, tls_directory)
+    identity = IdentityPlatform(directory, clock, [client])
+    token_file = tls_directory / "federated_token"
+    certificates.write_private(token_file, identity.federated_token(client).encode())
+    faults = Faults(options.seed)
+    if arguments.faults is not None:
+        faults.replace(_read_json(arguments.faults))
+    statistics = Statistics()
+    throttle = Throttle(options.throttle, clock, directory.tenant.tenant_id)
+    graph = Graph(directory, clock, options, identity, throttle)
+    control = Control(directory, clock, faults, statistics, _mutate)
+    app = App(graph, identity, control, faults, statistics, clock)
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+
+    secure = _sockets(arguments.port, "--port")
+    plain = _sockets(arguments.http_port, "--http-port") if arguments.http else []
+    url = f"https://localhost:{secure[0].getsockname()[1]}"
+    info: JsonObject = {
+        "graph_url": url,
+        "authority_url": url,
+        "exchange_url": url,
+        "http_graph_url": f"http://localhost:{plain[0].getsockname()[1]}" if plain else None,
+        "tenant_id": directory.tenant.tenant_id,
+        "client_id": client.app_id,
+        "client_secret": client.secret,
+        "ca_file": str(files.ca.resolve()),
+        "pid": os.getpid(),
+        "client_certificate_file": str(files.client.resolve()),
+        "federated_token_file": str(token_file.resolve()),
+    }
+    servers = [(_server(app, files.server), secure)]
+    if plain:
+        servers.append((_server(app, None), plain))
+    import uvloop
+
+    uvloop.run(_until_stopped(servers, info, arguments))
+    return 0
+
+
+def _client(
+    directory: Directory, options: Options, files: certificates.Files, kept: Path
+) -> Client:
+    app_id = roles.derived_id(directory, "client")
+    service_principals = directory.collection("service_principals").values()
+    object_id = next(
+        (each["id"] for each in service_principals if each.get("appId") == app_id),
+        roles.derived_id(directory, "client service principal"),
+    )
+    secret_file = kept / "client_secret"
+    if secret_file.exists():
+        secret = secret_file.read_text().strip()
+    else:
+        secret = secrets.token_urlsafe(30)
+        certificates.write_private(secret_file, secret.encode())
+    return Client(
+        app_id=app_id,
+        object_id=object_id,
+        secret=secret,
+        permissions=options.granted,
+        certificates=[ClientCertificate.from_file(files.client)],
+        federated=[("https://issuer.simulator.invalid", "entra_pipeline")],
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StartError(f"--faults {path}: cannot be read as JSON: {error}") from error
+
+
+# Ports
+
+
+def _sockets(port: int, option: str) -> list[socket.socket]:
+    """Listening sockets on 127.0.0.1 and, where there is one, ::1, with the same port."""
+    first = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        first.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise StartError(f"{option} {port}: {error.strerror}; choose another or 0") from error
+    made = [first]
+    with contextlib.suppress(OSError):
+        second = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        second.bind(("::1", first.getsockname()[1]))
+        made.append(second)
+    return made
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, giving the application its transport: faults reset connections."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `_until_stopped`, which knows of all servers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: App, certificate: Path | None) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
+        ssl_keyfile=certificate,
+    )
+    return _Server(config)
+
+
+async def _until_stopped(
+    servers: list[tuple[_Server, list[socket.socket]]],
+    info: JsonObject,
+    arguments: argparse.Namespace,
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for server, _ in servers:
+            server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    if arguments.exit_with_stdin:
+        loop.add_reader(0, lambda: None if os.read(0, 4096) else stop())
+    tasks = [asyncio.create_task(server.serve(sockets)) for server, sockets in servers]
+    while not all(server.started for server, _ in servers):
+        await asyncio.sleep(0.005)
+        if any(task.done() for task in tasks):
+            break
+    else:
+        _announce(info, arguments)
+    await asyncio.gather(*tasks)
+    if arguments.ready_file is not None:
+        arguments.ready_file.unlink(missing_ok=True)
+
+
+def _announce(info: JsonObject, arguments: argparse.Namespace) -> None:
+    if arguments.ready_file is not None:
+        certificates.write_private(
+            arguments.ready_file, json.dumps(info, indent=2).encode() + b"\n"
+        )
+    if arguments.print_env:
+        for name, value in settings(info).items():
+            print(f"export {name}={value}")
+    else:
+        print(f"simulating tenant {info['tenant_id']} at {info['graph_url']}")
+    sys.stdout.flush()
+
+
+def settings(info: JsonObject) -> dict[str, str]:
+    """The environment under which the product talks to this simulator."""
+    return {
+        "ENTRA_TENANT_ID": info["tenant_id"],
+        "ENTRA_CLIENT_ID": info["client_id"],
+        "ENTRA_CLIENT_SECRET": info["client_secret"],
+        "ENTRA_GRAPH_URL": info["graph_url"],
+        "ENTRA_AUTHORITY_URL": info["authority_url"],
+        "ENTRA_EXCHANGE_URL": info["exchange_url"],
+        "ENTRA_CA_BUNDLE": info["ca_file"],
+    }
