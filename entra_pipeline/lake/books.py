@@ -288,7 +288,7 @@ class Books:
         """The latest syncs, the latest first."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT * FROM syncs ORDER BY started DESC, sync_id DESC LIMIT ?", (limit,)
+                "SELECT * FROM syncs ORDER BY sync_id DESC LIMIT ?", (limit,)
             ).fetchall()
         return [_sync(row) for row in rows]
 

@@ -1,0 +1,111 @@
+"""SIGKILL at any moment of a commit leaves the previous version or the new one, whole."""
+
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import entra_pipeline
+from entra_pipeline.lake import Lake
+from entra_pipeline.lake.rows import digest
+
+ROOT = Path(entra_pipeline.__file__).parent.parent
+
+# Commits version after version of `domains`, saying each number once it is committed. Every row
+# of one version carries its number, and versions differ in length.
+COMMITTER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+import pyarrow as pa
+from entra_pipeline.lake import Lake
+from entra_pipeline.tables import get
+
+lake, table = Lake(Path(sys.argv[1])), get("domains")
+number = int(sys.argv[2])
+while True:
+    count = 2_000 + number
+    columns = {f.name: pa.nulls(count, f.type) for f in table.schema()}
+    columns["id"] = pa.array([f"{i:08}" for i in reversed(range(count))])
+    kind = table.schema().field("state").type
+    columns["state"] = pa.array([{"status": str(number)}] * count, kind)
+    rows = pa.table(columns)
+    for text in (f"s{number}", f"t{number}"):  # the second writes no data, only the log
+        lake.commit(table, rows, sync_id=text, as_of=datetime.now(UTC), cursor=str(number))
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def look(lake: Lake) -> int:
+    """The number of the version that a reader sees now; fails if it is not whole."""
+    info = lake.info("domains")
+    if info is None:
+        return 0
+    read = lake.read("domains")
+    numbers = set(read.column("state").combine_chunks().field("status").to_pylist())
+    assert len(numbers) == 1
+    number = int(numbers.pop())
+    assert read.num_rows == 2_000 + number
+    again = lake.info("domains")
+    assert again is not None
+    if again.version == info.version:  # otherwise the committer went on between the two reads
+        assert info.cursor == str(number)
+        assert info.digest == digest(read)
+        assert info.rows == read.num_rows
+    return number
+
+
+def kill_often(root: Path, times: int) -> None:
+    lake = Lake(root)
+    moments = random.Random(7)
+    start = 1
+    for _ in range(times):
+        with subprocess.Popen(
+            [sys.executable, "-c", COMMITTER, str(root), str(start)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as committer:
+            assert committer.stdout is not None
+            first = committer.stdout.readline()
+            assert first == f"{start}\n"
+            seen = start
+            end = time.monotonic() + moments.uniform(0.0, 0.4)
+            while time.monotonic() < end:
+                number = look(lake)
+                assert number >= seen, "a reader saw an older version than before"
+                seen = number
+            committer.kill()
+            said = [int(line) for line in committer.stdout.read().split()] or [start]
+        found = look(lake)
+        assert found in (said[-1], said[-1] + 1)
+        assert found >= seen
+        start = found + 1
+    assert lake.maintain("domains", grace=timedelta(0)) > 0
+    assert look(lake) == start - 1
+    assert len(list((root / "domains").glob("*.parquet"))) == 1
+
+
+def test_a_killed_commit_leaves_a_whole_version(tmp_path: Path) -> None:
+    kill_often(tmp_path / "lake", 5)
+
+
+@pytest.mark.soak
+def test_a_hundred_killed_commits_leave_a_whole_version(tmp_path: Path) -> None:
+    kill_often(tmp_path / "lake", 100)
+
+
+def test_a_kill_before_the_first_commit_reads_as_never_committed(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    (tmp_path / "domains" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "domains" / "part-0.parquet").write_bytes(b"PAR1")
+    (tmp_path / "domains" / "_delta_log" / "_commit_x.json.tmp").write_text("{")
+    assert lake.info("domains") is None
+    assert lake.read("domains").num_rows == 0
+    rows = lake.read("domains")
+    assert lake.commit(lake._tables["domains"], rows, sync_id="s", as_of=datetime.now(UTC)).changed
