@@ -59,8 +59,8 @@ venv: $(PROJECT_STAMP) ## make .venv and install, without running anything
 .PHONY: docs
 docs: $(PROJECT_STAMP) ## write the generated parts of the documentation anew
 	@$(BIN)/python -m entra_pipeline.settings
-	@$(BIN)/python -m entra_pipeline.tables.reference
-	@$(BIN)/python -m entra_pipeline.cli.reference
+	@$(BIN)/python -m entra_pipeline.tables.reference > docs/tables.md
+	@$(BIN)/python -m entra_pipeline.cli.readme
 
 .PHONY: lock
 lock: ## make requirements/*.txt anew from pyproject.toml (needs uv)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from entra_pipeline.cli.app import app
-from entra_pipeline.cli.reference import fewest, narrowest, refreshed, unlocked
+from entra_pipeline.cli.readme import fewest, narrowest, refreshed, unlocked
 from entra_pipeline.tables import TABLES
 
 ROOT = Path(__file__).parents[1]

@@ -116,8 +116,9 @@ def main() -> NoReturn:
     except Exception as error:
         if output.tracebacks():
             raise
-        output.report(_unexpected(error))
-        code = ExitCode.FAILED
+        known = _unexpected(error)
+        output.report(known)
+        code = known.code
     else:
         code = ExitCode.OK
     sys.exit(int(code))

@@ -115,14 +115,16 @@ def _flat(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _as_text(column: pa.Array) -> pa.Array:
+def _as_text(column: pa.Array[Any]) -> pa.Array[Any]:
     """Write times as RFC 3339 and lists and structs as JSON: CSV has neither."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_timestamp(column.type):
-        text = pc.strftime(column.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
-        return pc.replace_substring(text, ".000000Z", "Z")
+        utc: Any = column.cast(pa.timestamp("us"))
+        text = pc.strftime(utc, format="%Y-%m-%dT%H:%M:%SZ")
+        whole: pa.Array[Any] = pc.replace_substring(text, ".000000Z", "Z")
+        return whole
     values = (
         None if value is None else json.dumps(value, ensure_ascii=False, default=output.plain)
         for value in column.to_pylist()

@@ -37,7 +37,7 @@ Cursor = Annotated[
     typer.Option(
         "--cursor",
         metavar="TEXT",
-        help="Go on where an answer with --limit ended: its next_cursor.",
+        help="Go on where an answer with --limit ended: its cursor.",
         show_default=False,
     ),
 ]

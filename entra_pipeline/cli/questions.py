@@ -6,7 +6,7 @@ document that `--json` prints, so the two cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,7 +14,7 @@ import typer
 from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import ExitCode
 from entra_pipeline.cli.output import Col, count
-from entra_pipeline.cli.warehouse import find, open_warehouse
+from entra_pipeline.cli.warehouse import find_entitlement, find_principal, open_warehouse
 
 #: What people get to see of a long answer unless they ask for more.
 PEOPLE = 100
@@ -54,30 +54,27 @@ def access(
       entra-pipeline access "Payroll sync" --json
     """
     with open_warehouse(data_dir) as warehouse:
-        found = find(warehouse, "principal", principal)
-        answer = warehouse.access(found.id, limit=_limit(limit), cursor=cursor)
-        document = answer.to_json()
+        found = find_principal(warehouse, principal)
+        document = warehouse.access(found, limit=_limit(limit), cursor=cursor).to_json()
     if output.is_json():
         output.print_json(document)
     else:
         rows = document["entitlements"]
-        who = _named(document["principal"])
-        _headline(f"{who} holds {count(_total(document, rows), 'entitlement')}")
+        _headline(_named(document["principal"]), _counted(document, rows, "entitlement"))
         _list(
             rows,
             [
-                ("Kind", lambda row: _kind(row["resource"]["kind"])),
-                ("Resource", lambda row: row["resource"]["name"]),
+                ("Kind", lambda row: _words(row["resource"]["kind"])),
                 ("Entitlement", lambda row: row["name"]),
+                ("Tier", lambda row: row["tier"]),
                 ("State", lambda row: row["state"]),
-                ("Scope", lambda row: _scope(row.get("scope"))),
                 ("How", _how),
                 ("Paths", lambda row: row["paths"]),
             ],
             ids=("Entitlement id", lambda row: row["entitlement_id"]) if ids else None,
         )
         _rest(document)
-    _end(document, document["entitlements"])
+    _end(document, rows=document["entitlements"])
 
 
 def who_can(
@@ -97,19 +94,17 @@ def who_can(
       entra-pipeline who-can group:6f1c…:member --json --limit 1000
     """
     with open_warehouse(data_dir) as warehouse:
-        found = find(warehouse, "entitlement", entitlement)
-        answer = warehouse.who_can(found.id, limit=_limit(limit), cursor=cursor)
-        document = answer.to_json()
+        found = find_entitlement(warehouse, entitlement)
+        document = warehouse.who_can(found, limit=_limit(limit), cursor=cursor).to_json()
     if output.is_json():
         output.print_json(document)
     else:
         rows = document["principals"]
-        what = _named(document["entitlement"])
-        _headline(f"{what}: {count(_total(document, rows), 'holder')}")
+        _headline(_named(document["entitlement"]), _counted(document, rows, "holder"))
         _list(
             rows,
             [
-                ("Kind", lambda row: _kind(row["kind"])),
+                ("Kind", lambda row: _words(row["kind"])),
                 ("Principal", lambda row: row["name"]),
                 ("Enabled", lambda row: row["enabled"]),
                 ("State", lambda row: row["state"]),
@@ -119,7 +114,7 @@ def who_can(
             ids=("Principal id", lambda row: row["principal_id"]) if ids else None,
         )
         _rest(document)
-    _end(document, document["principals"])
+    _end(document, rows=document["principals"])
 
 
 def explain(
@@ -139,24 +134,21 @@ def explain(
       entra-pipeline explain anna.berg@contoso.com "Global Administrator"
     """
     with open_warehouse(data_dir) as warehouse:
-        who = find(warehouse, "principal", principal)
-        what = find(warehouse, "entitlement", entitlement)
-        bound = {} if limit is None else {"limit": limit}
-        document = warehouse.explain(who.id, what.id, **bound).to_json()
+        who = find_principal(warehouse, principal)
+        what = find_entitlement(warehouse, entitlement)
+        document = warehouse.explain(who, what, limit=limit).to_json()
     if output.is_json():
         output.print_json(document)
     else:
         paths = document["paths"]
-        if paths:
-            _headline(f"{who.name} → {what.name}: {count(len(paths), 'path')}")
-            for number, path in enumerate(paths, start=1):
-                _path(number, path)
-        else:
-            _headline(f"{who.name} → {what.name}: no path")
+        found = count(len(paths), "path") if paths else "no path"
+        _headline(f"{_named(document['principal'])} → {_named(document['entitlement'])}", found)
+        for number, path in enumerate(paths, start=1):
+            _path(number, path)
         if document["truncated"]:
-            output.say("There are more paths; --limit raises the number shown.")
+            output.say("There are, or may be, more paths than these.")
         _rest(document)
-    _end(document, document["paths"])
+    _end(document, rows=document["paths"])
 
 
 def query(
@@ -181,21 +173,20 @@ def query(
     if output.is_json():
         output.print_json(document)
     else:
-        numeric = [
-            bool(rows) and all(isinstance(row[at], int | float | None) for row in rows)
-            for at in range(len(document["columns"]))
+        columns = [
+            Col(name, right=_numeric(row[at] for row in rows))
+            for at, name in enumerate(document["columns"])
         ]
-        output.print_table(
-            [
-                Col(name, right=right)
-                for name, right in zip(document["columns"], numeric, strict=True)
-            ],
-            rows,
-        )
-        _headline(count(len(rows), "row"))
+        output.print_table(columns, rows)
+        _headline("", count(len(rows), "row") + (", the first" if document["truncated"] else ""))
         _rest(document)
     if not rows and not document["complete"]:
         raise typer.Exit(ExitCode.UNKNOWN)
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    kinds = {type(value) for value in values} - {type(None)}
+    return bool(kinds) and kinds <= {int, float}
 
 
 def _limit(given: int | None) -> int | None:
@@ -204,14 +195,15 @@ def _limit(given: int | None) -> int | None:
     return given or None
 
 
-def _total(document: dict[str, Any], rows: Sequence[Any]) -> int:
-    return int(document.get("total", len(rows)))
-
-
-def _headline(text: str) -> None:
+def _headline(what: str, found: str) -> None:
     from rich.markup import escape
 
-    output.show(escape(text), style="bold")
+    output.show(f"[bold]{escape(what)}[/]{': ' if what else ''}{escape(found)}")
+
+
+def _counted(document: dict[str, Any], rows: Sequence[Any], what: str) -> str:
+    more = "the first " if document["cursor"] else ""
+    return more + count(len(rows), what) if rows else f"no {what}"
 
 
 def _list(
@@ -230,53 +222,43 @@ def _list(
 
 
 def _named(thing: dict[str, Any]) -> str:
-    """Write a principal or an entitlement as people name it: name, then what tells it apart."""
-    name = thing.get("name") or thing.get("id")
-    resource = thing.get("resource")
-    if isinstance(resource, dict) and resource.get("name") not in {None, name}:
-        name = f"{resource['name']}: {name}"
-    more = [_kind(thing["kind"])] if thing.get("kind") else []
-    if upn := thing.get("user_principal_name"):
-        more.append(upn)
-    return f"{name} ({', '.join(more)})" if more else str(name)
+    """Write a principal or an entitlement as people name it: its name, then what tells it apart."""
+    if "entitlement_id" in thing:
+        return str(thing["name"])
+    more = [_words(thing["kind"]), thing.get("user_principal_name"), thing.get("azure_resource_id")]
+    if thing["enabled"] is False:
+        more.append("disabled")
+    return f"{thing['name'] or thing['id']} ({', '.join(filter(None, more))})"
 
 
-def _kind(kind: str | None) -> str:
-    return (kind or "").replace("_", " ")
-
-
-def _scope(scope: Any) -> str:
-    if isinstance(scope, dict):
-        scope = scope.get("name") or scope.get("id")
-    return "" if scope in {None, "/"} else str(scope)
+def _words(name: str | None) -> str:
+    return (name or "").replace("_", " ")
 
 
 def _how(row: dict[str, Any]) -> str:
-    depth = row["depth"]
-    through = f"through {count(depth, 'group')}" if depth else "through a group"
-    if row["direct"]:
-        return "direct" if row["paths"] <= 1 else "direct and through groups"
-    return through
+    if not row["direct"]:
+        return f"through {count(row['depth'], 'group')}"
+    return "direct" if row["paths"] == 1 else "direct and through groups"
 
 
 def _path(number: int, steps: Sequence[dict[str, Any]]) -> None:
+    """Print one path as a staircase: who, then each thing that the one before gives."""
     from rich.markup import escape
 
-    first = steps[0]["from"]
-    output.show(f"[dim]{number:>3}.[/] [bold]{escape(_end_name(first))}[/]")
-    for step in steps:
-        target = step["to"]
-        via = _kind(step.get("via") or step.get("kind"))
-        output.show(f"     [dim]└─ {escape(via)} →[/] {escape(_end_name(target))}")
+    output.show(f"[dim]{number:>3}.[/] {escape(_node(steps[0]['from']))}")
+    for depth, step in enumerate(steps, start=1):
+        how = _words(step["kind"]) + (", eligible" if step["state"] == "eligible" else "")
+        indent = "   " * depth
+        output.show(f"  {indent}[dim]└─ {escape(how)}:[/] {escape(_node(step['to']))}")
 
 
-def _end_name(end: dict[str, Any]) -> str:
-    return f"{end.get('name') or end.get('id')} ({_kind(end.get('kind'))})"
+def _node(end: dict[str, Any]) -> str:
+    return f"{end['name'] or end['id']} ({_words(end['kind'])})"
 
 
 def _rest(document: dict[str, Any]) -> None:
     """Say what the answer leaves out: rows cut by the limit, tables that are incomplete."""
-    if document.get("next_cursor"):
+    if document.get("cursor") or document.get("truncated"):
         output.say("There is more: --limit 0 shows all.")
     if not document["complete"]:
         from rich.markup import escape
@@ -288,7 +270,7 @@ def _rest(document: dict[str, Any]) -> None:
         output.say(escape("\n".join(lines)))
 
 
-def _end(document: dict[str, Any], found: Sequence[Any]) -> NoReturn:
-    if found:
+def _end(document: dict[str, Any], *, rows: Sequence[Any]) -> NoReturn:
+    if rows:
         raise typer.Exit(ExitCode.OK)
     raise typer.Exit(ExitCode.NO if document["complete"] else ExitCode.UNKNOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from entra_pipeline.cli.exits import CliError, ExitCode
 from entra_pipeline.cli.progress import SyncProgress
 
 if TYPE_CHECKING:
-    from entra_pipeline.orchestration.launch import SyncReport
+    from entra_pipeline.settings import Settings
 
 
 def sync(
@@ -51,8 +52,7 @@ def sync(
     wanted = table_names([*(only or []), *(more or [])])
     shrunken = table_names(accept_shrink or [])
     settings = Settings.load()
-    report = run(settings, only=wanted, full=full, accept_shrink=shrunken)
-    document = report.to_json()
+    document = run(settings, only=wanted, full=full, accept_shrink=shrunken)
     if output.is_json():
         output.print_json(document)
     else:
@@ -61,30 +61,43 @@ def sync(
 
 
 def run(
-    settings: Any, *, only: list[str], full: bool = False, accept_shrink: list[str] | None = None
-) -> SyncReport:
-    """Sync with progress on standard error; the import of Dagster is part of what is waited for."""
+    settings: Settings, *, only: list[str], full: bool = False, accept_shrink: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Sync with progress on standard error; give the document that `--json` prints."""
     from entra_pipeline.tables import TABLES
 
-    total = len(only) or sum(1 for table in TABLES.values() if table.reader)
-    with SyncProgress(total) as progress:
+    quick = [table for table in TABLES.values() if table.reader and not table.slow]
+    with SyncProgress(len(only) or len(quick)) as progress:
         progress.note("starting Dagster")
         from entra_pipeline.orchestration.launch import run_sync
 
-        return run_sync(settings, only or None, full, frozenset(accept_shrink or ()), progress)
+        report = run_sync(settings, only or None, full, accept_shrink, progress)
+    document = report.to_json()
+    missing = [row for row in document["tables"] if row["status"] != "complete"]
+    document["complete"] = not missing
+    document["missing"] = [
+        {key: row[key] for key in ("table", "status", "reason")} for row in missing
+    ]
+    return document
 
 
 def print_report(document: dict[str, Any]) -> None:
     """Print what a sync left: tables, their completeness, and what they cost."""
+    from rich.markup import escape
+
     from entra_pipeline.cli.tables import print_statuses
 
     print_statuses(document["tables"])
     sync = document["sync"]
+    throttled = f", {sync['throttled_s']:.0f} s throttled" if sync["throttled_s"] >= 1 else ""
     output.show(
         f"Sync {sync['outcome']}: {output.count(sync['requests'], 'request')} in "
         f"{output.count(sync['round_trips'], 'round trip')}, "
-        f"{output.count(sync['units'], 'resource unit')}"
+        f"{output.count(sync['units'], 'resource unit')}{throttled}",
+        style="bold",
     )
+    for problem in document["problems"]:
+        output.say(f"[bold red]problem:[/] {escape(problem)}")
 
 
 def table_names(given: list[str]) -> list[str]:

@@ -76,7 +76,7 @@ def status(json_: options.Json = False, data_dir: options.DataDir = None) -> Non
         output.show("No sync yet: run entra-pipeline sync")
     else:
         ended = f"at {moment(sync['finished'])} UTC" if sync["finished"] else "not yet"
-        output.show(f"Last sync: {sync['outcome']}, ended {ended} ({sync['sync_id']})")
+        output.show(f"Last sync: {sync['outcome']}, ended {ended} ({sync['id']})")
 
 
 def statuses(books: Books) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _sync(record: SyncRecord) -> dict[str, Any]:
     from entra_pipeline.lake.books import rfc3339
 
     return {
-        "sync_id": record.sync_id,
+        "id": record.sync_id,
         "kind": record.kind,
         "started": rfc3339(record.started),
         "finished": None if record.finished is None else rfc3339(record.finished),
@@ -192,6 +192,8 @@ def export(
 
 
 def _described(table: Table) -> dict[str, Any]:
+    from entra_pipeline.tables.reference import type_name
+
     return {
         "table": table.name,
         "doc": table.doc,
@@ -216,6 +218,8 @@ def _described(table: Table) -> dict[str, Any]:
 def _print_table(table: Table) -> None:
     from rich.markup import escape
 
+    from entra_pipeline.tables.reference import type_name
+
     output.show(f"[bold]{table.name}[/]  {escape(table.doc)}")
     facts = [("Key", ", ".join(table.key))]
     if table.permissions:
@@ -232,23 +236,6 @@ def _print_table(table: Table) -> None:
         output.show(f"{title:<11}{escape(value)}")
     output.show("")
     output.print_table(
-        [Col("Column", style="bold"), "Type", Col("Meaning", wrap=True)],
+        [Col("Column", style="bold"), Col("Type", wrap=True), Col("Meaning", wrap=True)],
         [[column.name, type_name(column.type), column.doc] for column in table.columns],
     )
-
-
-def type_name(kind: Any) -> str:
-    """Write an Arrow type in the words of SQL."""
-    import pyarrow as pa
-
-    if pa.types.is_list(kind):
-        return f"{type_name(kind.value_type)}[]"
-    if pa.types.is_struct(kind):
-        return "struct"
-    names = {
-        "string": "text",
-        "bool": "boolean",
-        "double": "double",
-        "timestamp[us, tz=UTC]": "timestamp",
-    }
-    return names.get(str(kind), str(kind))

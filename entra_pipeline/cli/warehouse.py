@@ -5,16 +5,24 @@ The one place where the domain's "not found" becomes a message with candidates a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entra_pipeline.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
+    from entra_pipeline.access.answers import Entitlement, NotFound, Principal
     from entra_pipeline.access.questions import Warehouse
     from entra_pipeline.lake import DataDirectory
 
 DEMO_DATA = Path(".demo") / "data"
+
+_PRINCIPAL_NAMES = (
+    "Principals are named by object id, user principal name, mail, application id or unique name."
+)
+_ENTITLEMENT_NAMES = "Entitlements are named by id or by the name that `access` shows."
 
 
 def data_dir(given: Path | None) -> Path:
@@ -26,15 +34,26 @@ def data_dir(given: Path | None) -> Path:
     return Settings.for_data_only().data_dir
 
 
-def open_warehouse(given: Path | None) -> Warehouse:
-    """Open the published warehouse, or say which command makes one."""
-    from entra_pipeline.access.questions import NoWarehouse, Warehouse
+@contextmanager
+def open_warehouse(given: Path | None) -> Iterator[Warehouse]:
+    """Open the published warehouse, or say which command makes one; errors become messages."""
+    from entra_pipeline.access.questions import CursorError, QueryError, Warehouse, WarehouseError
 
-    directory = data_dir(given)
+    directory = existing(given)
+    if not directory.warehouse_link.exists():
+        raise _nothing_published(directory)
     try:
-        return Warehouse.open(directory)
-    except NoWarehouse as error:
-        raise nothing_yet(directory) from error
+        with Warehouse.open(directory.warehouse_link) as warehouse:
+            yield warehouse
+    except CursorError as error:
+        raise CliError(str(error)) from error
+    except QueryError as error:
+        raise CliError(
+            f"the query is refused: {error}",
+            remedy="Queries only read, and only the warehouse; `entra-pipeline tables` lists it.",
+        ) from error
+    except WarehouseError as error:
+        raise CliError(str(error)) from error
 
 
 def existing(given: Path | None) -> DataDirectory:
@@ -58,45 +77,48 @@ def nothing_yet(directory: Path) -> CliError:
     return CliError(f"there is no data in {directory} yet", remedy=remedy)
 
 
-def find(warehouse: Warehouse, what: str, text: str) -> Any:
-    """Find the one principal or entitlement that the text names, or list candidates."""
-    from entra_pipeline.access.questions import Ambiguous, Unknown
-
-    look = warehouse.find_principal if what == "principal" else warehouse.find_entitlement
-    try:
-        return look(text)
-    except Ambiguous as error:
-        raise CliError(
-            f"{text!r} is the name of several {what}s",
-            remedy="Name one by its id.",
-            candidates=error.candidates,
-        ) from error
-    except Unknown as error:
-        raise _unknown(warehouse, what, text, error.candidates) from error
-
-
-def _unknown(
-    warehouse: Warehouse, what: str, text: str, candidates: list[dict[str, Any]]
-) -> CliError:
-    complete, missing = warehouse.completeness(what)
-    details = {"complete": complete, "missing": missing}
-    if not complete:
-        names = ", ".join(row["table"] for row in missing)
-        return CliError(
-            f"no {what} {text!r} is known, but not everything could be read: {names}",
-            code=ExitCode.UNKNOWN,
-            remedy="`entra-pipeline status` says why; candidates, if any, are listed above.",
-            candidates=candidates,
-            details=details,
-        )
-    accepted = (
-        "its object id, user principal name, mail, application id or unique display name"
-        if what == "principal"
-        else "its id or the name that `entra-pipeline access` shows"
-    )
+def _nothing_published(directory: DataDirectory) -> CliError:
+    running = f" A sync is running: {directory.holder()}." if directory.is_locked() else ""
     return CliError(
-        f"there is no {what} {text!r}",
-        remedy=("Did you mean one of these? " if candidates else "") + f"Give {accepted}.",
-        candidates=candidates,
-        details=details,
+        f"{directory.path} has no warehouse yet: no sync has finished.{running}",
+        remedy="`entra-pipeline status` says how far it came; `entra-pipeline sync` makes one.",
     )
+
+
+def find_principal(warehouse: Warehouse, text: str) -> Principal:
+    """Give the one principal that the text names, or list candidates."""
+    from entra_pipeline.access.answers import NotFound
+
+    found = warehouse.find_principal(text)
+    if isinstance(found, NotFound):
+        raise _not_found(found, _PRINCIPAL_NAMES)
+    return found
+
+
+def find_entitlement(warehouse: Warehouse, text: str) -> Entitlement:
+    """Give the one entitlement that the text names, or list candidates."""
+    from entra_pipeline.access.answers import NotFound
+
+    found = warehouse.find_entitlement(text)
+    if isinstance(found, NotFound):
+        raise _not_found(found, _ENTITLEMENT_NAMES)
+    return found
+
+
+def _not_found(answer: NotFound, accepted: str) -> CliError:
+    document = answer.to_json()
+    certain = answer.ambiguous or document["complete"]
+    return CliError(
+        answer.message,
+        code=ExitCode.USAGE if certain else ExitCode.UNKNOWN,
+        remedy=accepted if certain else "`entra-pipeline status` says what is missing, and why.",
+        candidates=[_candidate(row) for row in document["candidates"]],
+        details={"complete": document["complete"], "missing": document["missing"]},
+    )
+
+
+def _candidate(row: dict[str, Any]) -> dict[str, Any]:
+    """Give principals and entitlements the same three fields, beside their own."""
+    if "entitlement_id" in row:
+        return {"id": row["entitlement_id"], "kind": row["resource"]["kind"], **row}
+    return row

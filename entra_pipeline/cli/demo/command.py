@@ -30,10 +30,10 @@ def demo() -> None:
             f"Starting a simulated tenant: {parameters.users:,} users, {parameters.groups:,} groups"
         )
         with planned.tenant() as simulator:
-            demo = planned.record(simulator.port)
+            demo = planned.record(state.port_of(simulator))
             settings = demo.use(simulator)
-            output.say(f"Reading it from {simulator.info['graph_url']} through Dagster")
-            report = run(settings, only=[]).to_json()
+            output.say(f"Reading it from {simulator.info.graph_url} through Dagster")
+            report = run(settings, only=[])
         _heading("What was read")
         print_report(report)
         if report["sync"]["outcome"] != "succeeded":

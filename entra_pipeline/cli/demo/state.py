@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from entra_pipeline.cli.exits import CliError, ExitCode
 
@@ -123,6 +124,14 @@ class Demo:
 
     def _contents(self) -> list[Path]:
         return [entry for entry in self.home.iterdir() if entry.name != _LOCK]
+
+
+def port_of(simulator: Simulator) -> int:
+    """Give the port that a simulated tenant answers on."""
+    port = urlsplit(simulator.info.graph_url).port
+    if port is None:
+        raise ValueError(f"{simulator.info.graph_url} names no port")
+    return port
 
 
 def read(home: Path = HOME) -> Demo | None:

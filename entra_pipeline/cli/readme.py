@@ -1,6 +1,6 @@
 """Parts of the documentation that are made from the registry, so that they cannot go stale.
 
-`python -m entra_pipeline.cli.reference` writes the README's permission tables between their
+`python -m entra_pipeline.cli.readme` writes the README's permission tables between their
 markers; `tests/test_docs.py` fails when they differ from what this module would write.
 """
 

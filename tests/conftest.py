@@ -1,0 +1,41 @@
+"""What every test may ask for: a simulated tenant, and a data directory synced from it.
+
+`synced` goes the way of the product without Dagster (extract, build, publish): it is made once a
+process and only to be read. A test that syncs, mutates or spoils makes its own with
+`tests.support`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from entra_pipeline.simulator.process import Simulator
+    from tests.support import Synced
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the long counts out unless somebody asks by -m."""
+    if not config.option.markexpr:
+        config.option.markexpr = "not soak"
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    """A small tenant with everything in it (licence P2, all permissions); do not change it."""
+    # Imported when asked for: most tests need neither a simulator nor the whole product.
+    from entra_pipeline.simulator.process import running
+
+    with running(users=60, groups=40, seed=7) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def synced(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Synced:
+    """A data directory synced from `simulator`; only to be read."""
+    from tests.support import sync
+
+    return sync(simulator, tmp_path_factory.mktemp("synced") / "data")
