@@ -11,9 +11,10 @@ a finished stage visible.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -23,21 +24,13 @@ from entra_pipeline import tables
 from entra_pipeline.access import closure as nesting
 from entra_pipeline.access.engine import literal, open_stage, quote, script
 
+if TYPE_CHECKING:
+    from entra_pipeline.lake.books import SyncRecord, TableStatus
+
 # Tables whose rows the graph needs; the others are copied into the warehouse for readers.
 FORMAT = 1
 # group_members is by far the largest table: it is stored once, in numbers, and shown by a view.
 IN_NUMBERS = "group_members"
-
-
-class TableStatus(Protocol):
-    """What the build reads of a table's status: the columns of `table_status`, as attributes."""
-
-    @property
-    def table(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def as_of(self) -> datetime | None: ...
 
 
 def load(
@@ -45,14 +38,14 @@ def load(
     files: Mapping[str, Sequence[str]],
     statuses: Mapping[str, TableStatus],
     *,
-    syncs: Iterable[Mapping[str, Any]] = (),
+    syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
 ) -> None:
     """Start a stage: copy directory and bookkeeping tables into it.
 
     `files` gives the Parquet files of each table's current version. A table without files is
-    empty; whether that means "none" is for `statuses` to say. `syncs` are rows of the table of
-    that name. `now` stands in as the reading time of tables whose status has none.
+    empty; whether that means "none" is for `statuses` to say. `syncs` and `statuses` come from the
+    books. `now` stands in as the reading time of tables whose status has none.
     """
     for leftover in (stage, Path(f"{stage}.wal")):
         leftover.unlink(missing_ok=True)
@@ -65,8 +58,8 @@ def load(
             elif table.name == IN_NUMBERS:
                 # Read by the next step straight from the files: their rows need no second home.
                 _copy(connection, table, files.get(table.name, ()), "VIEW", "internal.read_members")
-        _write(connection, tables.get("syncs"), list(syncs))
-        _write(connection, tables.get("table_status"), [_row(s) for s in statuses.values()])
+        _write(connection, "syncs", [_sync_row(sync) for sync in syncs])
+        _write(connection, "table_status", [_status_row(s) for s in statuses.values()])
         _reading_times(connection, statuses, now or datetime.now(UTC))
         connection.execute("CREATE TABLE internal.warehouse AS SELECT ? AS format", [FORMAT])
         connection.execute(script("sources"))
@@ -159,7 +152,7 @@ def build(
     files: Mapping[str, Sequence[str]],
     statuses: Mapping[str, TableStatus],
     *,
-    syncs: Iterable[Mapping[str, Any]] = (),
+    syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
 ) -> None:
     """All steps, one after the other: the whole build without an orchestrator."""
@@ -205,26 +198,38 @@ def _copy(
     connection.execute(f"CREATE {form} {target} AS SELECT {columns} FROM {source}")
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection, table: tables.Table, rows: list[Mapping[str, Any]]
-) -> None:
-    schema = table.schema()
-    connection.register("rows_to_write", pa.Table.from_pylist([dict(r) for r in rows], schema))
-    connection.execute(f"CREATE TABLE {quote(table.name)} AS SELECT * FROM rows_to_write")
-    connection.unregister("rows_to_write")
+def _write(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
+    """A bookkeeping table from its rows."""
+    connection.register("given", pa.Table.from_pylist(rows, tables.get(name).schema()))
+    connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM given")
+    connection.unregister("given")
 
 
-def _row(status: TableStatus) -> dict[str, Any]:
-    """A status object as a row of `table_status`."""
-    row: dict[str, Any] = {
-        column.name: getattr(status, column.name, None)
-        for column in tables.get("table_status").columns
+def _sync_row(sync: SyncRecord) -> dict[str, Any]:
+    return {
+        "sync_id": sync.sync_id,
+        "kind": sync.kind,
+        "started": sync.started,
+        "finished": sync.finished,
+        "outcome": str(sync.outcome),
+        "table_versions": [
+            {"table": table, "version": version}
+            for table, version in sorted(sync.table_versions.items())
+        ],
+        **asdict(sync.counters),
     }
-    row["status"] = str(status.status)
-    notes = row.get("notes")
-    if isinstance(notes, Mapping):
-        row["notes"] = [{"note": note, "count": count} for note, count in sorted(notes.items())]
-    return row
+
+
+def _status_row(status: TableStatus) -> dict[str, Any]:
+    return {
+        **{name: getattr(status, name) for name in _columns("table_status")},
+        "status": str(status.status),
+        "notes": [{"note": note, "count": count} for note, count in sorted(status.notes.items())],
+    }
+
+
+def _columns(name: str) -> list[str]:
+    return [column.name for column in tables.get(name).columns]
 
 
 def _reading_times(

@@ -12,20 +12,14 @@ import pyarrow.parquet as pq
 
 from entra_pipeline import tables
 from entra_pipeline.access import build
+from entra_pipeline.lake.books import Counters, Outcome, SyncRecord, TableStatus
+from entra_pipeline.tables import Status
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ZERO = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True)
-class Status:
-    """A table's status, as the books keep it."""
-
-    table: str
-    status: str = "complete"
-    as_of: datetime | None = NOW
-    reason: str | None = None
-    rows: int | None = None
+SYNC = SyncRecord("s1", "full", NOW, NOW, Outcome.SUCCEEDED, ("users",), {"users": 3}, Counters())
 
 
 @dataclass
@@ -33,9 +27,9 @@ class Tenant:
     """Rows by table; every method adds some and gives the tenant back."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    statuses: dict[str, Status] = field(
+    statuses: dict[str, TableStatus] = field(
         default_factory=lambda: {
-            name: Status(name)
+            name: TableStatus(name, Status.COMPLETE, as_of=NOW)
             for name, table in tables.TABLES.items()
             if table.group == "directory"
         }
@@ -141,8 +135,8 @@ class Tenant:
             )
         return self
 
-    def unread(self, table: str, status: str, reason: str | None = None) -> Tenant:
-        self.statuses[table] = Status(table, status, None, reason)
+    def unread(self, table: str, status: Status, reason: str | None = None) -> Tenant:
+        self.statuses[table] = TableStatus(table, status, reason=reason)
         return self
 
     def build(self, stage: Path) -> Path:
@@ -153,6 +147,5 @@ class Tenant:
             path = stage.parent / f"{name}.parquet"
             pq.write_table(pa.Table.from_pylist(rows, tables.get(name).schema()), path)
             files[name] = [str(path)]
-        sync = {"sync_id": "s1", "kind": "full", "started": NOW, "outcome": "succeeded"}
-        build.build(stage, files, self.statuses, syncs=[sync], now=NOW)
+        build.build(stage, files, self.statuses, syncs=[SYNC], now=NOW)
         return stage

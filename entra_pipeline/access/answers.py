@@ -1,0 +1,313 @@
+"""What questions are answered with: values, and the JSON that other programs rely on.
+
+Here belong the shapes alone; finding the answers is `questions`. Every answer says whether the
+tables it rests on were whole, and which were not: an empty list of an incomplete answer means
+"not known", never "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """A time as RFC 3339 in UTC: `2026-11-01T12:00:00Z`, with fractions only when there are any."""
+    if moment is None:
+        return None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat() + "Z"
+
+
+def plain(value: object) -> object:
+    """Any value of the warehouse as JSON can hold it; times become RFC 3339 text."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        # JSON has no name for these.
+        return value if value == value and abs(value) != float("inf") else str(value)
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A table that an answer rests on and that is not whole."""
+
+    table: str
+    status: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Whether every table that an answer rests on was read whole."""
+
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is missing: then a "no" is certain."""
+        return not self.missing
+
+    def to_json(self) -> Json:
+        """`{"complete", "missing"}`, to be merged into an answer."""
+        return {"complete": self.complete, "missing": [asdict(m) for m in self.missing]}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A principal or a resource, as one end of a step."""
+
+    id: str
+    kind: str
+    name: str | None
+
+    def to_json(self) -> Json:
+        """`{"id", "kind", "name"}`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Something that can hold access."""
+
+    id: str
+    kind: str
+    name: str | None
+    enabled: bool | None = None
+    user_principal_name: str | None = None
+    mail: str | None = None
+    app_id: str | None = None
+    # Managed identities: the Azure resource that they belong to.
+    azure_resource_id: str | None = None
+
+    def to_json(self) -> Json:
+        """Id, kind, name and enabled, and what else is known."""
+        always = ("id", "kind", "name", "enabled")
+        return {k: v for k, v in asdict(self).items() if k in always or v is not None}
+
+
+@dataclass(frozen=True)
+class Entitlement:
+    """One permission on one resource."""
+
+    entitlement_id: str
+    resource: Node
+    name: str
+    purpose: str
+    tier: int | None = None
+    scope: str | None = None
+
+    def to_json(self) -> Json:
+        """All fields, the resource as `{"id", "kind", "name"}`."""
+        return asdict(self)
+
+
+Item = Principal | Entitlement
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """A text that names nothing, or more than one thing; the candidates say what it may mean."""
+
+    what: str  # 'principal' or 'entitlement'
+    text: str
+    ambiguous: bool
+    candidates: tuple[Item, ...]
+    completeness: Completeness = field(default_factory=Completeness)
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        if self.ambiguous:
+            return f"{self.text!r} names more than one {self.what}: say which by its id"
+        hint = "; did you mean one of these?" if self.candidates else ""
+        if not self.completeness.complete:
+            names = ", ".join(m.table for m in self.completeness.missing)
+            return f"no {self.what} {self.text!r} is known, but {names} is not complete{hint}"
+        return f"there is no {self.what} {self.text!r}{hint}"
+
+    def to_json(self) -> Json:
+        """`{"error", "candidates", "complete", "missing"}`."""
+        return {
+            "error": self.message,
+            "candidates": [item.to_json() for item in self.candidates],
+            **self.completeness.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class AccessRow:
+    """One entitlement that a principal holds, in one state."""
+
+    entitlement_id: str
+    resource: Node
+    name: str
+    state: str
+    scope: str | None
+    direct: bool
+    depth: int
+    paths: int
+    purpose: str
+    tier: int | None
+
+
+@dataclass(frozen=True)
+class Access:
+    """Everything that a principal holds."""
+
+    principal: Principal
+    entitlements: tuple[AccessRow, ...]
+    completeness: Completeness
+    cursor: str | None = None  # where the next page starts; null on the last
+
+    def to_json(self) -> Json:
+        """`{"principal", "entitlements", "cursor", "complete", "missing"}`."""
+        return {
+            "principal": self.principal.to_json(),
+            "entitlements": [asdict(row) for row in self.entitlements],
+            "cursor": self.cursor,
+            **self.completeness.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class WhoRow:
+    """One principal that holds an entitlement, in one state."""
+
+    principal_id: str
+    kind: str
+    name: str | None
+    enabled: bool | None
+    state: str
+    direct: bool
+    depth: int
+    paths: int
+
+
+@dataclass(frozen=True)
+class WhoCan:
+    """Everybody who holds an entitlement."""
+
+    entitlement: Entitlement
+    principals: tuple[WhoRow, ...]
+    completeness: Completeness
+    cursor: str | None = None
+
+    def to_json(self) -> Json:
+        """`{"entitlement", "principals", "cursor", "complete", "missing"}`."""
+        return {
+            "entitlement": self.entitlement.to_json(),
+            "principals": [asdict(row) for row in self.principals],
+            "cursor": self.cursor,
+            **self.completeness.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One grant on a path: `source` holds `via`, which is on `target`."""
+
+    source: Node
+    target: Node
+    via: str  # the entitlement that is held in this step
+    kind: str
+    state: str
+    # Delegated permissions: users on whose behalf; empty for all users. Null for other kinds.
+    on_behalf_of: tuple[str, ...] | None = None
+
+    def to_json(self) -> Json:
+        """`{"from", "to", "via", "kind", "state"}`."""
+        step: Json = {
+            "from": self.source.to_json(),
+            "to": self.target.to_json(),
+            "via": self.via,
+            "kind": self.kind,
+            "state": self.state,
+        }
+        if self.on_behalf_of is not None:
+            step["on_behalf_of"] = list(self.on_behalf_of) or None
+        return step
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Every path by which a principal holds an entitlement, shortest first."""
+
+    principal: Principal
+    entitlement: Entitlement
+    paths: tuple[tuple[Step, ...], ...]
+    truncated: bool  # there are, or may be, more paths than these
+    completeness: Completeness
+
+    def to_json(self) -> Json:
+        """`{"principal", "entitlement", "paths", "truncated", "complete", "missing"}`."""
+        return {
+            "principal": self.principal.to_json(),
+            "entitlement": self.entitlement.to_json(),
+            "paths": [[step.to_json() for step in path] for path in self.paths],
+            "truncated": self.truncated,
+            **self.completeness.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class TableState:
+    """One table's row of the status."""
+
+    table: str
+    status: str
+    rows: int | None
+    as_of: datetime | None
+    reason: str | None
+
+    def to_json(self) -> Json:
+        """`{"table", "status", "rows", "as_of", "reason"}`."""
+        return {**asdict(self), "as_of": rfc3339(self.as_of)}
+
+
+@dataclass(frozen=True)
+class StatusAnswer:
+    """The last sync, and how complete each table is."""
+
+    sync: Json | None
+    tables: tuple[TableState, ...]
+    completeness: Completeness
+
+    def to_json(self) -> Json:
+        """`{"sync", "tables", "complete", "missing"}`."""
+        return {
+            "sync": self.sync,
+            "tables": [table.to_json() for table in self.tables],
+            **self.completeness.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The answer to an SQL query."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    completeness: Completeness
+
+    def to_json(self) -> Json:
+        """`{"columns", "rows", "complete", "missing"}`, rows as arrays."""
+        return {
+            "columns": list(self.columns),
+            "rows": [[plain(value) for value in row] for row in self.rows],
+            **self.completeness.to_json(),
+        }

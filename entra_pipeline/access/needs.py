@@ -1,0 +1,72 @@
+"""Which tables an answer rests on: where one is not whole, the answer is not certain.
+
+Only tables that decide who holds what are listed. Without `users`, say, names and kinds are poor
+but nobody's membership is lost; PIM's list of *active* assignments repeats others and is no need.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# How members of groups come by what a group holds.
+_GROUPS: Final = ("groups", "group_members", "group_eligibility_schedule_instances")
+_ROLES: Final = ("role_assignments", "role_eligibility_schedule_instances")
+
+# By the form of the entitlement id: its first part, and for owner and member its last.
+_BY_FORM: Final = {
+    ("group", "member"): _GROUPS,
+    ("group", "owner"): ("groups", "group_owners", "group_eligibility_schedule_instances"),
+    ("app", "owner"): ("service_principals", "service_principal_owners"),
+    ("app", ""): ("service_principals", "app_role_assignments", *_GROUPS),
+    ("application", "owner"): ("applications", "application_owners"),
+    ("delegated", ""): ("oauth2_permission_grants",),
+    ("role", ""): ("role_definitions", *_ROLES, *_GROUPS),
+    ("license", ""): ("users", "license_assignments", *_GROUPS),
+    ("unit", "member"): ("administrative_units", "administrative_unit_members"),
+    ("device", "owner"): ("devices", "device_owners"),
+}
+_PERSON: Final = (
+    *_GROUPS,
+    *_ROLES,
+    "app_role_assignments",
+    "group_owners",
+    "administrative_unit_members",
+)
+_OWNER: Final = ("application_owners", "service_principal_owners", "device_owners")
+_BY_KIND: Final = {
+    "user": (*_PERSON, *_OWNER, "license_assignments"),
+    "guest": (*_PERSON, *_OWNER, "license_assignments"),
+    "group": (*_GROUPS, *_ROLES, "app_role_assignments", "administrative_unit_members"),
+    "service_principal": (*_PERSON, *_OWNER, "oauth2_permission_grants"),
+    "managed_identity": (*_PERSON, *_OWNER, "oauth2_permission_grants"),
+    "device": _PERSON,
+    "contact": _PERSON,
+    "all_users": ("service_principals",),
+}
+
+# Where principals and entitlements are looked for by name.
+PRINCIPALS: Final = ("users", "groups", "service_principals", "devices", "contacts")
+ENTITLEMENTS: Final = (
+    "groups",
+    "service_principals",
+    "app_roles",
+    "delegated_permissions",
+    "applications",
+    "role_definitions",
+    "subscribed_skus",
+    "administrative_units",
+    "devices",
+)
+
+
+def of_principal(kind: str) -> tuple[str, ...]:
+    """The tables that decide what a principal of that kind holds."""
+    everything = (*_PERSON, *_OWNER, "license_assignments", "oauth2_permission_grants")
+    return _BY_KIND.get(kind, everything)
+
+
+def of_entitlement(entitlement_id: str) -> tuple[str, ...]:
+    """The tables that decide who holds an entitlement."""
+    form, _, rest = entitlement_id.partition(":")
+    last = rest.rpartition(":")[2]
+    return _BY_FORM.get((form, last)) or _BY_FORM.get((form, ""), ())
