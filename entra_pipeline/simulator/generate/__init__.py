@@ -84,7 +84,8 @@ def generate(
 ) -> Tenant:
     """A tenant of the given size: the same arguments give the same tenant, byte for byte.
 
-    `applications` is the number of application registrations, by default one for every 50 users;
+    `applications` is the number of application registrations, by default one for every 50 users,
+    at least eight;
     gallery applications, managed identities and Microsoft's own service principals come on top.
     Times are relative to `now` (UTC; by default the start of the current day). Raises ValueError
     for a negative size or an unknown licence.
@@ -92,7 +93,7 @@ def generate(
     if license not in LICENSES:
         raise ValueError(f"license {license!r}: must be one of {', '.join(LICENSES)}")
     if applications is None:
-        applications = users // 50
+        applications = max(users // 50, min(8, users // 5))
     for name, value in (("users", users), ("groups", groups), ("applications", applications)):
         if value < 0:
             raise ValueError(f"{name} {value}: must be 0 or more")
@@ -107,7 +108,7 @@ def generate(
     group_sets = add_groups(build, groups, DEMO_GROUPS if demo else ())
     if demo:
         link_demo_groups(build)
-    add_units(build, min(60, users // 100 + 1) if users else 0)
+    add_units(build, min(60, users // 100 + 4) if users else 0)
     add_role_definitions(build)
     add_deleted(build)
     add_roles(build, apps, group_sets)

@@ -268,13 +268,10 @@ def _registration(build: Build, sets: AppSets, index: int) -> None:
         words = (
             ("Admin", "Approver", "Reader") if demo else pick(rng, ("Read", "Write", "Admin"), 2)
         )
-        roles = [
-            app_role(new_id(rng), f"{name.split()[0]}.{word}", f"{name} {word}", "User")
-            for word in words
-        ]
+        roles = [app_role(new_id(rng), f"{name.split()[0]}.{word}", word, "User") for word in words]
         if demo or rng.random() < 0.3:
             roles.append(
-                app_role(new_id(rng), f"{name.split()[0]}.Process", f"{name} jobs", "Application")
+                app_role(new_id(rng), f"{name.split()[0]}.Process", "Process", "Application")
             )
         if not demo and rng.random() < 0.1:
             roles[-1]["isEnabled"] = False

@@ -14,7 +14,7 @@ def add_deleted(build: Build) -> None:
         ("service_principals", 0.02, 20),
     ):
         models = list(build.tenant.objects[collection].values())[2:]
-        for index in range(min(most, round(len(models) * share))):
+        for index in range(min(most, len(models), round(len(models) * share) or 1)):
             model = models[(index * 37) % len(models)]
             if model.get("servicePrincipalType") == "ManagedIdentity":
                 continue

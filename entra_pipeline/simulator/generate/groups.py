@@ -63,6 +63,8 @@ _TEMPLATE: JsonObject = {
 MAX_DEPTH = 8
 """Nesting steps from the outermost to the innermost group of the longest chain."""
 
+_SYNCED_DEPTH = 4
+
 ROLE_GROUP_LIMIT = 500
 """Entra's limit of role-assignable groups in a tenant."""
 
@@ -377,9 +379,7 @@ class _Maker:
         if self.contacts and index % 3 == 0:
             members += pick(self.rng, self.contacts, 1 + index % 4)
         self._members(group["id"], members)
-        if index % 4 == 0:
-            self.sets.synced_security.append(group["id"])
-        else:
+        if index % 4:
             self._owners(group["id"])
             self.sets.mail.append(group["id"])
 
@@ -410,18 +410,23 @@ class _Maker:
         free = cloud[cycles * 3 + MAX_DEPTH + 1 :]
         for outer, inner in pairwise(chain):
             self._members(outer, [inner])
-        self._nest_by_level(rng, free, MAX_DEPTH, round(len(free) * 0.30))
-        self._nest_by_level(rng, synced, 4, round(len(synced) * 0.20))
+        levels = self._nest_by_level(rng, free, MAX_DEPTH, round(len(free) * 0.30))
+        self._nest_by_level(rng, synced, _SYNCED_DEPTH, round(len(synced) * 0.20))
         self._nest_by_level(rng, mail, 3, round(len(mail) * 0.25))
-        for _ in range(len(free) // 12 if synced else 0):
-            self._members(rng.choice(free), [rng.choice(synced)])
+        # Only where the synced groups' own chains still fit below.
+        shallow = [group for level in levels[: MAX_DEPTH - _SYNCED_DEPTH] for group in level]
+        for _ in range(len(shallow) // 12 if synced else 0):
+            self._members(rng.choice(shallow), [rng.choice(synced)])
         for index in range(cycles):
-            self._ring(rng, ring_members[index * 3 : index * 3 + 3], free, index)
+            self._ring(rng, ring_members[index * 3 : index * 3 + 3], levels[0], index)
 
-    def _nest_by_level(self, rng: random.Random, groups: list[str], depth: int, edges: int) -> None:
-        """Random links from a lower level to a higher one: no cycle, no chain beyond `depth`."""
-        if len(groups) < 2:
-            return
+    def _nest_by_level(
+        self, rng: random.Random, groups: list[str], depth: int, edges: int
+    ) -> list[list[str]]:
+        """Random links from a lower level to a higher one: no cycle, no chain beyond `depth`.
+
+        Returns the groups by level, the outermost first.
+        """
         levels: list[list[str]] = [[] for _ in range(depth + 1)]
         for group in groups:
             levels[min(int(rng.expovariate(0.9)), depth)].append(group)
@@ -435,11 +440,12 @@ class _Maker:
             pool = levels[level - 1] if rng.random() < 0.5 else outer[level]
             if pool:
                 self._members(rng.choice(pool), [child])
+        return levels
 
-    def _ring(self, rng: random.Random, ring: list[str], free: list[str], index: int) -> None:
+    def _ring(self, rng: random.Random, ring: list[str], outermost: list[str], index: int) -> None:
         """A small cycle; every other one hangs inside an ordinary group."""
         ring = ring[: 2 + index % 2]
         for outer, inner in zip(ring, ring[1:] + ring[:1], strict=True):
             self._members(outer, [inner])
-        if index % 2 == 0 and free:
-            self._members(rng.choice(free), [ring[0]])
+        if index % 2 == 0 and outermost:
+            self._members(rng.choice(outermost), [ring[0]])
