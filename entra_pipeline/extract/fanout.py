@@ -91,8 +91,6 @@ class FanOut(Generic[K]):
         service: Service = Service.DIRECTORY,
         eventual: bool = False,
         priority: int = 5,
-        width: int | None = None,
-        longest_expected: int = 1,
     ) -> None:
         self._source = source
         self._senders = senders
@@ -102,13 +100,17 @@ class FanOut(Generic[K]):
         self._service = service
         self._headers = {"ConsistencyLevel": "eventual"} if eventual else {}
         self._priority = priority
-        self._plan: Plan[K] = Plan(width or source.width, longest_expected)
-        self._events: queue.SimpleQueue[list[Read[K]] | _Back[K] | None] = queue.SimpleQueue()
+        self._plan: Plan[K] = Plan(source.width)
+        self._events: queue.SimpleQueue[list[Read[K]] | _Back[K] | int | None] = queue.SimpleQueue()
         self._reads: dict[K, _Progress[K]] = {}
 
     def add(self, reads: Iterable[Read[K]]) -> None:
         """Take on further reads."""
         self._events.put(list(reads))
+
+    def expect(self, pages: int) -> None:
+        """A read that has not begun may turn out to have so many pages."""
+        self._events.put(pages)
 
     def close(self) -> None:
         """No further reads will be added."""
@@ -129,6 +131,8 @@ class FanOut(Generic[K]):
                 event = self._events.get()
                 if event is None:
                     plan.close()
+                elif isinstance(event, int):
+                    plan.longest_expected = event
                 elif isinstance(event, _Back):
                     plan.answered(event.batch)
                     if event.failure is not None:

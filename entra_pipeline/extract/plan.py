@@ -28,15 +28,17 @@ K = TypeVar("K", bound=Hashable)
 class Read(Generic[K]):
     """One paged read: what it is for, its next URL, and about how many pages are left.
 
-    Before its first answer `pages_left` is a guess; one above 1 brings the read forward.
+    Before its first answer `pages_left` is a guess; one above 1 brings the read forward. Between
+    reads of the same guess the more urgent goes first.
     """
 
-    __slots__ = ("begun", "key", "pages_left", "url")
+    __slots__ = ("begun", "key", "pages_left", "urgency", "url")
 
-    def __init__(self, key: K, url: str, pages_left: int = 1) -> None:
+    def __init__(self, key: K, url: str, pages_left: int = 1, urgency: int = 0) -> None:
         self.key = key
         self.url = url
         self.pages_left = pages_left
+        self.urgency = urgency
         self.begun = False
 
 
@@ -47,12 +49,12 @@ class Plan(Generic[K]):
     out to have (the whole directory in one group); 1 when nothing is known.
     """
 
-    def __init__(self, width: int, longest_expected: int = 1) -> None:
+    def __init__(self, width: int) -> None:
         self.width = width
-        self.longest_expected = float(longest_expected)
+        self.longest_expected: float = 1
         self.in_flight = 0
         self._closed = False
-        self._waiting: list[tuple[int, int, Read[K]]] = []
+        self._waiting: list[tuple[int, int, int, Read[K]]] = []
         self._flying: set[Read[K]] = set()
         self._sequence = 0
         self._pages = 0
@@ -79,7 +81,7 @@ class Plan(Generic[K]):
         if len(self._waiting) < BATCH and (self.in_flight or not self._closed):
             # Answers on their way may bring the next pages that fill this batch.
             return []
-        batch = [heapq.heappop(self._waiting)[2] for _ in range(min(BATCH, len(self._waiting)))]
+        batch = [heapq.heappop(self._waiting)[3] for _ in range(min(BATCH, len(self._waiting)))]
         for read in batch:
             self._pages -= read.pages_left
             self._not_begun -= not read.begun
@@ -105,7 +107,7 @@ class Plan(Generic[K]):
     def _push(self, read: Read[K]) -> None:
         self._sequence += 1
         self._pages += read.pages_left
-        heapq.heappush(self._waiting, (-read.pages_left, self._sequence, read))
+        heapq.heappush(self._waiting, (-read.pages_left, -read.urgency, self._sequence, read))
 
     def _allowed(self) -> int:
         if not self._closed:

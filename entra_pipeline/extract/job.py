@@ -1,0 +1,150 @@
+"""One reader at work: what it may use, and how it hands over its tables.
+
+Here: the reader's declaration and its job. Not here: any table's requests (the readers), and
+threads (`extraction`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from entra_pipeline.extract.facts import Facts
+from entra_pipeline.extract.notes import Notes
+from entra_pipeline.extract.source import Source
+from entra_pipeline.lake import Lake
+from entra_pipeline.settings import Settings
+from entra_pipeline.tables import Table, get
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What fills some tables.
+
+    `read` publishes each of its tables as soon as it is whole, or raises; an exception is the
+    fate of those not published yet. `gives`: facts for other readers. `needs`: readers that must
+    run too, because their facts are the only source; `needs_with`: more of them when a setting
+    is on.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    read: Callable[["Job"], None]
+    gives: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    needs_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    priority: int = 5
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Why some objects of a published table are missing, and the permission that would help."""
+
+    reason: str
+    permission: str | None = None
+
+
+Publish = Callable[[str, pa.Table, Partial | None, str | None], None]
+Fail = Callable[[str, BaseException], None]
+Tell = Callable[[str, int, int | None], None]
+
+
+class Job:
+    """The surroundings of one reader in one extraction.
+
+    `senders`: threads for batches. `label`: the table that shared requests are counted for.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        settings: Settings,
+        source: Source,
+        senders: Executor,
+        lake: Lake,
+        facts: Facts,
+        wanted: frozenset[str],
+        notes: Mapping[str, Notes],
+        label: str,
+        publish: Publish,
+        fail: Fail,
+        tell: Tell,
+    ) -> None:
+        self.reader = reader
+        self.settings = settings
+        self.source = source
+        self.senders = senders
+        self.lake = lake
+        self.facts = facts
+        self._wanted = wanted
+        self._label = label
+        self._publish = publish
+        self._fail = fail
+        self._tell = tell
+        self._notes = notes
+        self._rows: dict[str, int] = dict.fromkeys(reader.tables, 0)
+
+    @property
+    def priority(self) -> int:
+        """Whose turn it is at the gate; lower goes first."""
+        return self.reader.priority
+
+    def wants(self, *names: str) -> bool:
+        """Whether any of the tables is to be committed."""
+        return any(name in self._wanted for name in names)
+
+    def granted(self, permission: str) -> bool:
+        """Whether the token carries a permission; True also when it cannot be told."""
+        permissions = self.source.client.token_claims().permissions
+        return not permissions or permission in permissions
+
+    def label(self, *names: str) -> str:
+        """The table that requests are counted for: the first of the names that is wanted."""
+        return next((name for name in names if name in self._wanted), self._label)
+
+    def table(self, name: str) -> Table:
+        """The declaration."""
+        return get(name)
+
+    def notes(self, name: str) -> Notes:
+        """The oddities of a table."""
+        return self._notes[name]
+
+    def counted(self, name: str, rows: int, expected: int | None = None) -> None:
+        """Tell those who watch that so many more rows of a table were read."""
+        self._rows[name] += rows
+        if name in self._wanted:
+            self._tell(name, self._rows[name], expected)
+
+    def publish(
+        self,
+        name: str,
+        rows: Iterable[pa.RecordBatch] | pa.Table,
+        *,
+        partial: Partial | None = None,
+        cursor: str | None = None,
+    ) -> None:
+        """Commit a table that was read whole, or (`partial` says why) all but some objects.
+
+        `cursor`: where a later delta read goes on. Tables that nobody asked for are dropped.
+        """
+        if name not in self._wanted:
+            return
+        if not isinstance(rows, pa.Table):
+            rows = pa.Table.from_batches(list(rows), schema=self.table(name).schema())
+        self._publish(name, rows, partial, cursor)
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """One table of several could not be read; the reader goes on with the others."""
+        if name in self._wanted:
+            self._fail(name, error)
+
+    def attempt(self, name: str, work: Callable[[], Any]) -> None:
+        """Do work for one table; if it fails, only that table does."""
+        try:
+            work()
+        except Exception as error:
+            self.fail(name, error)

@@ -1,0 +1,437 @@
+"""Groups and their members, in as few round trips as Graph allows.
+
+Here: the listing that settles small groups, the batches for the others, the service principals
+that Graph's member lists leave out, and the comparison with Graph's counts. Not here: owners
+(`owners`), PIM (`pim`), the order in which batches are sent (`plan`).
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entra_pipeline.extract import mapping
+from entra_pipeline.extract.arrow import Array, Structs
+from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.fanout import Answered, FanOut
+from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.memberships import Memberships
+from entra_pipeline.extract.nested import Refusals, Split, both, split
+from entra_pipeline.extract.notes import DROPPED_BY_SETTING, REREAD
+from entra_pipeline.extract.outcome import DependencyError
+from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
+from entra_pipeline.extract.plan import Read
+from entra_pipeline.extract.readers.lists import distinct
+from entra_pipeline.extract.readers.owners import hidden_members, without_synced
+from entra_pipeline.extract.source import PAGE, IncompleteError, Listing
+from entra_pipeline.extract.values import kind_of, kinds
+from entra_pipeline.msgraph.errors import ForbiddenError, GraphError
+
+_SERVICE_PRINCIPAL = "sp:"
+"""Marks the keys of reads that ask a service principal for its groups."""
+
+
+def _groups(job: Job) -> None:
+    table, notes = job.table("groups"), job.notes("groups")
+    members = _Members(job) if job.wants("group_members") else None
+    params = {"$select": mapping.select(table), "$top": PAGE}
+    if members is not None:
+        params["$expand"] = "members($select=id)"
+    listing = Listing(
+        table.path,
+        params,
+        PageParser(mapping.shape(table, {"members": mapping.LINKS} if members else None)),
+        job.label("groups", "group_members"),
+        priority=job.priority,
+    )
+
+    def convert(items: Structs) -> tuple[pa.RecordBatch, Array, Split | None]:
+        ids = pc.struct_field(items, "id")
+        if job.settings.skip_ad_groups:
+            kept = without_synced(items)
+            notes.add(DROPPED_BY_SETTING, len(items) - len(kept))
+            items = kept
+        computed = {"kind": _kind(items), "is_dynamic": _is_dynamic(items)}
+        rows = mapping.rows(table, items, notes, computed)
+        return rows, ids, split(items, "members") if members is not None else None
+
+    count: int | None = None
+
+    def expected(number: int) -> None:
+        nonlocal count
+        count = number
+
+    def arrived(page: tuple[pa.RecordBatch, Array, Split | None]) -> None:
+        job.counted("groups", page[0].num_rows, count)
+        if members is not None and page[2] is not None:
+            members.ask(page[0], page[2])
+
+    def size(pages: list[tuple[pa.RecordBatch, Array, Split | None]]) -> int:
+        # Of all that were listed, those left out by the settings too.
+        return distinct("id")([pa.record_batch({"id": page[1]}) for page in pages])
+
+    try:
+        pages = job.source.read_counted(
+            listing, notes, convert, size, expected=expected, arrived=arrived
+        )
+        groups = pa.Table.from_batches([page[0] for page in pages], schema=table.schema())
+        special = groups.filter(pc.equal(groups.column("is_assignable_to_role"), True))
+        job.facts.give("groups.role_assignable", special.column("id").to_pylist())
+        if members is not None:
+            for page in pages:
+                if page[2] is not None:
+                    members.shown(page[2])
+            members.listed(groups)
+        del pages
+        job.publish("groups", groups)
+        del groups
+        if members is not None:
+            members.publish()
+    finally:
+        if members is not None:
+            members.close()
+
+
+def _kind(items: Structs) -> Array:
+    """The kind of group from its flags.
+
+    Source: https://learn.microsoft.com/graph/api/resources/groups-overview#group-types-in-microsoft-entra-id-and-microsoft-graph
+    """
+    unified = _contains(items.field("groupTypes"), "Unified")
+    mail = items.field("mailEnabled").fill_null(False)
+    security = items.field("securityEnabled").fill_null(False)
+    return pc.case_when(
+        pc.make_struct(unified, pc.and_not(security, mail), pc.and_(mail, security), mail),
+        "microsoft_365",
+        "security",
+        "mail_enabled_security",
+        "distribution",
+        "security",
+    )
+
+
+def _is_dynamic(items: Structs) -> Array:
+    return _contains(items.field("groupTypes"), "DynamicMembership")
+
+
+def _contains(lists: Array, word: str) -> Array:
+    """Whether each list has the word; False for null lists."""
+    hits = pc.equal(lists.flatten(), word).fill_null(False)
+    places = pc.list_parent_indices(lists).filter(hits)
+    return pc.is_in(pa.array(np.arange(len(lists)), places.type), value_set=places)
+
+
+class _Members:
+    """The members of all groups: what the listing shows, and the reads that complete it.
+
+    Three things go on at once: the listing (in the reader's thread), the list of service
+    principals with their groups, and the batches that both of them feed.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._notes = job.notes("group_members")
+        self._label = job.label("group_members", "groups")
+        self._store = Memberships()
+        self._asked: set[str] = set()
+        self._rule_of: dict[str, int] = {}
+        self._sizes = _former_sizes(job)
+        self._refusals = Refusals()
+        self._good = 0
+        self._suspects: list[Answered[str]] = []
+        self._sp_pairs: list[tuple[Array, Array]] = []
+        self._sp_read: list[Answered[str]] = []
+        self._group_ids: Array = pa.array([], pa.string())
+        self._partial: Partial | None = None
+        self._fan = self._new_fan()
+        self._feeding = threading.Semaphore(0)
+        self._pool = ThreadPoolExecutor(2, "extract-members")
+        self._reading: Future[None] = self._pool.submit(self._take)
+        self._beside: Future[Partial | None] = self._pool.submit(self._service_principals)
+        self._closed = False
+
+    def _new_fan(self) -> FanOut[str]:
+        return FanOut(
+            self._job.source,
+            self._job.senders,
+            PageParser(mapping.LINK),
+            self._notes,
+            table=self._label,
+            eventual=True,
+            priority=self._job.priority,
+        )
+
+    # ---- the listing feeds -------------------------------------------------------------------
+
+    def ask(self, groups: pa.RecordBatch, found: Split) -> None:
+        """Read the groups that show as many members as Graph ever shows."""
+        rules = dict(
+            zip(
+                groups.column("id").to_pylist(),
+                groups.column("membership_rule").to_pylist(),
+                strict=True,
+            )
+        )
+        fresh = [key for key in found.cut.to_pylist() if key not in self._asked]
+        self._asked.update(fresh)
+        self._job.counted("group_members", len(found.items))
+        self._fan.add(
+            Read(
+                key,
+                _members_url(key),
+                pages_left=-(-self._sizes.get(key, 1) // int(PAGE)),
+                urgency=_urgency(rules.get(key)),
+            )
+            for key in fresh
+        )
+
+    def shown(self, found: Split) -> None:
+        """Take the members that the listing shows in full."""
+        links = found.items
+        self._store.add(
+            found.owners,
+            pc.struct_field(links, "id"),
+            kinds(pc.struct_field(links, ODATA_TYPE), self._notes),
+        )
+
+    def listed(self, groups: pa.Table) -> None:
+        """The listing is whole: `groups` are all there are."""
+        self._group_ids = groups.column("id").combine_chunks()
+        self._partial = hidden_members(self._job, groups.column("visibility"))
+        self._finish_feeding()
+
+    # ---- service principals, whom Graph's member lists leave out --------------------------------
+
+    def _service_principals(self) -> Partial | None:
+        """Their groups from their own side; why they are unknown if Graph refuses.
+
+        Source: https://learn.microsoft.com/graph/api/group-list-members (known issue: service
+        principals are not listed; `$expand` shows them, up to its limit).
+        """
+        try:
+            listing = Listing(
+                "/servicePrincipals",
+                {"$select": "id", "$top": PAGE, "$expand": "memberOf($select=id)"},
+                PageParser(pa.struct([("id", pa.string()), ("memberOf", mapping.LINKS)])),
+                self._label,
+                priority=self._job.priority,
+            )
+
+            def arrived(found: Split) -> None:
+                fresh = [k for k in found.cut.to_pylist() if k not in self._asked]
+                self._asked.update(fresh)
+                self._fan.add(Read(f"{_SERVICE_PRINCIPAL}{k}", _groups_url(k)) for k in fresh)
+
+            pages = self._job.source.read(
+                listing, self._notes, lambda items: split(items, "memberOf"), arrived
+            )
+            for found in pages:
+                self._sp_pairs.append(_groups_of(found.owners, found.items))
+        except ForbiddenError as error:
+            return Partial(
+                f"service principals among members of large groups are unknown ({error})",
+                "Application.Read.All",
+            )
+        finally:
+            self._feeding.release()
+        return None
+
+    # ---- the batches -------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        for answer in self._fan.results():
+            if not self._refusals.is_good(answer, self._notes):
+                continue
+            self._good += 1
+            if answer.key.startswith(_SERVICE_PRINCIPAL):
+                self._sp_read.append(answer)
+                continue
+            self._job.counted("group_members", answer.size)
+            if answer.expected is not None and answer.size < answer.expected:
+                self._suspects.append(answer)
+            else:
+                self._keep(answer)
+
+    def _keep(self, answer: Answered[str]) -> None:
+        for links in answer.items:
+            self._store.add(
+                pa.array([answer.key] * len(links), pa.string()),
+                pc.struct_field(links, "id"),
+                kinds(pc.struct_field(links, ODATA_TYPE), self._notes),
+            )
+
+    def _finish_feeding(self) -> None:
+        """No more groups; and once the service principals are through too, no more reads."""
+        # The whole directory may be in one group; half of it is the guess that costs least.
+        people = self._job.facts.peek("users.count") or _former_rows(self._job, "users")
+        self._fan.expect(max(1, people // (2 * int(PAGE))))
+        self._feeding.acquire()
+        self._fan.close()
+        self._closed = True
+
+    def close(self) -> None:
+        """Stop and wait, whatever happened."""
+        if not self._closed:
+            self._finish_feeding()
+        self._pool.shutdown(wait=True)
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Wait for the batches, check the counts, commit."""
+        job = self._job
+        self._reading.result()
+        partial = both(self._partial, self._beside.result())
+        partial = both(partial, self._refusals.partial(self._good))
+        for answer in self._sp_read:
+            key = answer.key.removeprefix(_SERVICE_PRINCIPAL)
+            for links in answer.items:
+                owners = pa.array([key] * len(links), pa.string())
+                self._sp_pairs.append(_groups_of(owners, links))
+        principals = _pairs(self._sp_pairs)
+        self._check(principals)
+        self._store.add(
+            principals.field("group"),
+            principals.field("member"),
+            pa.array(["service_principal"] * len(principals), pa.string()),
+        )
+        synced = self._synced_users()
+        rows, strangers, dropped = self._store.table(
+            job.table("group_members").schema(),
+            only_holders=self._group_ids,
+            without_members=synced,
+        )
+        self._notes.add(DROPPED_BY_SETTING, dropped)
+        del strangers  # groups that the settings leave out, or newer than the listing
+        job.publish("group_members", rows, partial=partial)
+
+    def _check(self, principals: Structs) -> None:
+        """Compare groups that came short with Graph's counts, and read them once more.
+
+        Graph's count includes the service principals that its list leaves out.
+        """
+        suspects = self._suspects
+        known: dict[str, set[str]] = {}
+        if suspects:
+            for pair in principals.to_pylist():
+                known.setdefault(pair["group"], set()).add(pair["member"])
+        for last in (False, True):
+            short = [answer for answer in suspects if not _explained(answer, known)]
+            for answer in suspects:
+                if answer not in short:
+                    self._keep(answer)
+            if not short:
+                return
+            if last:
+                break
+            self._notes.add(REREAD, len(short))
+            suspects = self._read_again(short)
+        first = short[0]
+        raise IncompleteError(
+            f"{len(short)} groups listed fewer members than Graph counts, read twice; one of them "
+            f"{first.size} of {first.expected}"
+        )
+
+    def _read_again(self, short: list[Answered[str]]) -> list[Answered[str]]:
+        fan = self._new_fan()
+        fan.add(Read(answer.key, _members_url(answer.key)) for answer in short)
+        fan.close()
+        return [a for a in fan.results() if self._refusals.is_good(a, self._notes)]
+
+    def _synced_users(self) -> Array | None:
+        settings = self._job.settings
+        if not settings.skip_ad_groups or settings.include_on_prem_group_members:
+            return None
+        if self._job.facts.promised("users.synced"):
+            try:
+                return self._job.facts.get("users.synced")
+            except GraphError as error:
+                if _former_rows(self._job, "users") == 0:
+                    raise DependencyError("users could not be read") from error
+        users = self._job.lake.read("users", ["id", "on_premises_sync_enabled"])
+        if users.num_rows == 0:
+            raise DependencyError(
+                "ENTRA_SKIP_AD_GROUPS needs to know which users are synced: read users too"
+            )
+        chosen = users.filter(pc.equal(users.column("on_premises_sync_enabled"), True))
+        return chosen.column("id").combine_chunks()
+
+
+def _members_url(group_id: str) -> str:
+    return f"/groups/{group_id}/members?$select=id&$top={PAGE}&$count=true"
+
+
+def _groups_url(service_principal_id: str) -> str:
+    return f"/servicePrincipals/{service_principal_id}/memberOf?$select=id&$top={PAGE}"
+
+
+def _urgency(rule: str | None) -> int:
+    """How likely a group is huge before anything is known: rules with few clauses match many."""
+    return 0 if rule is None else max(1, 6 - rule.lower().count(" and ") - rule.count("-and"))
+
+
+def _groups_of(owners: Array, links: Structs) -> tuple[Array, Array]:
+    """(group ids, member ids) of memberOf answers, which hold roles and units as well."""
+    types = pc.struct_field(links, ODATA_TYPE).dictionary_encode()
+    named = [kind_of(name) == "group" for name in types.dictionary.to_pylist()]
+    is_group = pa.array(named, pa.bool_()).take(types.indices).fill_null(False)
+    return pc.struct_field(links, "id").filter(is_group), owners.filter(is_group)
+
+
+def _pairs(parts: list[tuple[Array, Array]]) -> Structs:
+    empty = pa.array([], pa.string())
+    return pa.StructArray.from_arrays(
+        [
+            pa.concat_arrays([empty, *(part[0] for part in parts)]),
+            pa.concat_arrays([empty, *(part[1] for part in parts)]),
+        ],
+        ["group", "member"],
+    )
+
+
+def _explained(answer: Answered[str], known: dict[str, set[str]]) -> bool:
+    """Whether the service principals that a list leaves out make up for what is missing."""
+    if answer.expected is None or answer.size >= answer.expected:
+        return True
+    missing = set(known.get(answer.key, ()))
+    for links in answer.items:
+        missing.difference_update(_principals(links))
+    return answer.size + len(missing) >= answer.expected
+
+
+def _principals(links: Structs) -> Iterator[str]:
+    """The ids of service principals that a list did show."""
+    for link in links.to_pylist():
+        if kind_of(link[ODATA_TYPE] or "") == "service_principal":
+            yield link["id"]
+
+
+def _former_rows(job: Job, table: str) -> int:
+    info = job.lake.info(table)
+    return 0 if info is None else info.rows
+
+
+def _former_sizes(job: Job) -> dict[str, int]:
+    """Members of each large group as of the last commit: a guess of how long each read is."""
+    sizes: dict[str, int] = {}
+    for file in job.lake.files("group_members"):
+        reader = pq.ParquetFile(file, read_dictionary=["group_id"])
+        for batch in reader.iter_batches(1 << 18, columns=["group_id"]):
+            for count in pc.value_counts(batch.column(0)).to_pylist():
+                group = str(count["values"])
+                sizes[group] = sizes.get(group, 0) + int(count["counts"])
+    return {group: size for group, size in sizes.items() if size > int(PAGE)}
+
+
+READERS = (
+    Reader(
+        "groups",
+        ("groups", "group_members"),
+        _groups,
+        gives=("groups.role_assignable",),
+        priority=1,
+    ),
+)

@@ -1,0 +1,73 @@
+"""PIM for groups: who may become, or is, a member or owner of a group for a time.
+
+Here: the reads group by group. Not here: PIM for directory roles (`lists`), which lists at once.
+"""
+
+import pyarrow as pa
+
+from entra_pipeline.extract import mapping
+from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.job import Job, Reader
+from entra_pipeline.extract.nested import read_each
+from entra_pipeline.extract.outcome import DependencyError
+from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.extract.readers.lists import eligible, nothing
+from entra_pipeline.extract.source import PAGE, Listing
+from entra_pipeline.msgraph import GraphError, Service
+
+TABLES = ("group_eligibility_schedule_instances", "group_assignment_schedule_instances")
+
+
+def _instances(job: Job) -> None:
+    """Graph answers for one group or principal at a time only, and names no onboarded groups.
+
+    So role-assignable groups are asked about, and those that the settings name.
+    Source: https://learn.microsoft.com/graph/api/privilegedaccessgroup-list-eligibilityscheduleinstances
+    """
+    groups = list(dict.fromkeys([*_role_assignable(job), *job.settings.pim_groups]))
+    for name in TABLES:
+        if job.wants(name):
+            job.attempt(name, lambda name=name: _read(job, name, groups))  # type: ignore[misc]
+
+
+def _read(job: Job, name: str, groups: list[str]) -> None:
+    table, notes = job.table(name), job.notes(name)
+    compute = eligible if "eligibility" in name else nothing
+    answers, partial = read_each(
+        job,
+        name,
+        PageParser(mapping.shape(table)),
+        ((key, f"{table.path}?$filter=groupId eq '{key}'") for key in groups),
+        service=Service.GOVERNANCE,
+    )
+    batches = [
+        mapping.rows(table, items, notes, compute(items, notes))
+        for answer in answers
+        for items in answer.items
+    ]
+    job.publish(name, batches, partial=partial)
+
+
+def _role_assignable(job: Job) -> list[str]:
+    if job.facts.promised("groups.role_assignable"):
+        try:
+            return list(job.facts.get("groups.role_assignable"))
+        except GraphError as error:
+            if job.lake.info("groups") is None:
+                raise DependencyError("groups could not be read") from error
+    if job.lake.info("groups") is not None:
+        former = job.lake.read("groups", ["id", "is_assignable_to_role"])
+        chosen = former.filter(pc.equal(former.column("is_assignable_to_role"), True))
+        return [str(key) for key in chosen.column("id").to_pylist()]
+    listing = Listing(
+        "/groups",
+        {"$select": "id", "$top": PAGE, "$filter": "isAssignableToRole eq true"},
+        PageParser(pa.struct([("id", pa.string())])),
+        job.label(*TABLES),
+        priority=job.priority,
+    )
+    pages = job.source.read(listing, job.notes(TABLES[0]), lambda items: items)
+    return [item["id"] for page in pages for item in page.to_pylist() if item["id"]]
+
+
+READERS = (Reader("group_pim", TABLES, _instances, priority=6),)

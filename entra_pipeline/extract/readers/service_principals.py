@@ -1,0 +1,317 @@
+"""Service principals: what they are, what they offer, who owns them, who got it.
+
+Here: `/servicePrincipals` and its app role assignments and provisioning jobs. Not here: their
+group memberships (`groups`) and the publication of their credentials (`applications`).
+"""
+
+import pyarrow as pa
+
+from entra_pipeline.extract import mapping
+from entra_pipeline.extract.arrow import Array, Structs
+from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.job import Job, Reader
+from entra_pipeline.extract.nested import link_rows, read_each, relation, split
+from entra_pipeline.extract.notes import DROPPED_BY_SETTING, Notes
+from entra_pipeline.extract.outcome import DependencyError
+from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.extract.readers.applications import SECRET_TYPES, SECRETS, secrets
+from entra_pipeline.extract.readers.lists import distinct
+from entra_pipeline.extract.source import PAGE, Listing
+from entra_pipeline.msgraph import GraphError, Service
+from entra_pipeline.tables import Table, tiers
+
+ROLES = "appRoles"
+SCOPES = "oauth2PermissionScopes"
+_CHILDREN = {"app_roles": ROLES, "delegated_permissions": SCOPES}
+_TEXT = pa.string()
+
+
+class _Page:
+    """What one page of service principals holds, table by table."""
+
+    def __init__(self, job: Job, items: Structs, credentials: bool) -> None:
+        self.objects = mapping.rows(
+            job.table("service_principals"),
+            items,
+            job.notes("service_principals"),
+            _computed(items),
+        )
+        self.offered = {
+            name: _offered(job.table(name), items, relationship, job.notes(name))
+            for name, relationship in _CHILDREN.items()
+        }
+        owners = split(items, "owners")
+        self.owners = link_rows(
+            job.table("service_principal_owners"),
+            owners.owners,
+            owners.items,
+            job.notes("service_principal_owners"),
+        )
+        self.cut: list[str] = owners.cut.to_pylist()
+        self.credentials = secrets(job, items, "service_principal") if credentials else []
+
+
+def _service_principals(job: Job) -> None:
+    table = job.table("service_principals")
+    credentials = job.wants("credentials")
+    further: dict[str, pa.DataType] = {
+        ROLES: mapping.child(job.table("app_roles")),
+        SCOPES: mapping.child(job.table("delegated_permissions")),
+        "owners": mapping.LINKS,
+        **(SECRET_TYPES if credentials else {}),
+    }
+    listing = Listing(
+        table.path,
+        {
+            "$select": mapping.select(table, ROLES, SCOPES, *(SECRETS if credentials else ())),
+            "$top": PAGE,
+            "$expand": "owners($select=id)",
+        },
+        PageParser(mapping.shape(table, further)),
+        job.label("service_principals", "app_roles", "delegated_permissions"),
+        service=Service.KEY_CREDENTIALS if credentials else Service.DIRECTORY,
+        priority=job.priority,
+    )
+
+    def arrived(page: _Page) -> None:
+        job.counted("service_principals", page.objects.num_rows)
+        job.counted("service_principal_owners", page.owners.num_rows)
+        for name, rows in page.offered.items():
+            job.counted(name, rows.num_rows)
+
+    size = distinct("id")
+    pages = job.source.read_counted(
+        listing,
+        job.notes("service_principals"),
+        lambda items: _Page(job, items, credentials),
+        lambda pages: size([page.objects for page in pages]),
+        arrived=arrived,
+    )
+    objects = pa.Table.from_batches([page.objects for page in pages], schema=table.schema())
+    provisionable = objects.filter(
+        pc.not_equal(objects.column("service_principal_type"), "ManagedIdentity").fill_null(True)
+    )
+    job.facts.give("service_principals.provisionable", provisionable.column("id").to_pylist())
+    dropped = _unassigned(job, objects) if job.settings.skip_unassigned_apps else None
+    job.notes("service_principals").add(DROPPED_BY_SETTING, 0 if dropped is None else len(dropped))
+    job.facts.give(
+        "service_principals.credentials",
+        [_without(b, "owner_id", dropped) for page in pages for b in page.credentials],
+    )
+    job.publish("service_principals", _without(objects, "id", dropped))
+    for name in _CHILDREN:
+        job.publish(name, [_without(page.offered[name], "resource_id", dropped) for page in pages])
+    if job.wants("service_principal_owners"):
+        _owners(job, pages, dropped)
+
+
+def _owners(job: Job, pages: list[_Page], dropped: Array | None) -> None:
+    table, notes = job.table("service_principal_owners"), job.notes("service_principal_owners")
+    gone = set() if dropped is None else set(dropped.to_pylist())
+    relation(
+        job,
+        table.name,
+        [_without(page.owners, "service_principal_id", dropped) for page in pages],
+        (key for page in pages for key in page.cut if key not in gone),
+        lambda key: f"/servicePrincipals/{key}/owners?$select=id&$top={PAGE}",
+        PageParser(mapping.LINK),
+        lambda ids, items: link_rows(table, ids, items, notes),
+    )
+
+
+def _computed(items: Structs) -> dict[str, Array]:
+    """What kind of managed identity, and of which Azure resource, from alternativeNames.
+
+    They hold `isExplicit=True` (user-assigned) or `isExplicit=False` (system-assigned) and the
+    path of the resource; of a user-assigned identity, the identity's own.
+    Source: https://learn.microsoft.com/graph/api/resources/serviceprincipal#properties
+    """
+    kinds: list[str | None] = []
+    resources: list[str | None] = []
+    types = items.field("servicePrincipalType").to_pylist()
+    for kind, names in zip(types, items.field("alternativeNames").to_pylist(), strict=True):
+        if kind != "ManagedIdentity":
+            kinds.append(None)
+            resources.append(None)
+            continue
+        words = [name for name in names or () if name]
+        explicit = {word.lower() for word in words if word.lower().startswith("isexplicit=")}
+        paths = [word for word in words if word.lower().startswith("/subscriptions/")]
+        path = paths[0] if paths else None
+        own = path is not None and "/userassignedidentities/" in path.lower()
+        if "isexplicit=true" in explicit or (not explicit and own):
+            kinds.append("user_assigned")
+        elif "isexplicit=false" in explicit or path is not None:
+            kinds.append("system_assigned")
+        else:
+            kinds.append(None)
+        resources.append(path)
+    return {
+        "managed_identity_kind": pa.array(kinds, _TEXT),
+        "azure_resource_id": pa.array(resources, _TEXT),
+    }
+
+
+def _offered(table: Table, items: Structs, relationship: str, notes: Notes) -> pa.RecordBatch:
+    found, owners = mapping.children(items, relationship)
+    _, apps = mapping.children(items, relationship, "appId")
+    delegated = relationship == SCOPES
+    tier = [
+        tiers.permission_tier(app, value, delegated=delegated)
+        for app, value in zip(
+            apps.to_pylist(), pc.struct_field(found, "value").to_pylist(), strict=True
+        )
+    ]
+    return mapping.rows(
+        table, found, notes, {"resource_id": owners, "tier": pa.array(tier, pa.int8())}
+    )
+
+
+def _unassigned(job: Job, objects: pa.Table) -> Array:
+    """Ids of the applications that `skip_unassigned_apps` leaves out.
+
+    Nobody is assigned to them, they hold no app role themselves, and they do not require
+    assignment; managed identities are no applications and stay.
+    """
+    try:
+        involved = job.facts.get("app_role_assignments.involved")
+    except GraphError as error:
+        raise DependencyError("app_role_assignments could not be read") from error
+    is_free = pc.invert(pc.is_in(objects.column("id"), value_set=involved))
+    is_application = pc.not_equal(
+        objects.column("service_principal_type"), "ManagedIdentity"
+    ).fill_null(True)
+    is_open = pc.invert(pc.fill_null(objects.column("app_role_assignment_required"), False))
+    chosen = objects.filter(pc.and_(is_free, pc.and_(is_application, is_open)))
+    return chosen.column("id").combine_chunks()
+
+
+def _without(rows: "pa.RecordBatch | pa.Table", column: str, ids: Array | None) -> Array:
+    """The rows whose column holds none of the ids."""
+    if ids is None:
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows.column(column), value_set=ids)))
+
+
+# ---- app role assignments ----------------------------------------------------------------------
+
+
+def _assignments(job: Job) -> None:
+    """Who got which app role.
+
+    One listing with `$expand` shows the assignments of most applications whole, and saves a
+    request for each of the many that nobody is assigned to.
+    """
+    name = "app_role_assignments"
+    table, notes = job.table(name), job.notes(name)
+    relationship = "appRoleAssignedTo"
+    listing = Listing(
+        "/servicePrincipals",
+        {"$select": "id", "$top": PAGE, "$expand": relationship},
+        PageParser(pa.struct([("id", _TEXT), (relationship, mapping.child(table))])),
+        job.label(name),
+        priority=job.priority,
+    )
+
+    def convert(items: Structs) -> tuple[pa.RecordBatch, list[str]]:
+        found = split(items, relationship)
+        return mapping.rows(table, found.items, notes), found.cut.to_pylist()
+
+    pages = job.source.read(
+        listing, notes, convert, lambda page: job.counted(name, page[0].num_rows)
+    )
+    answers, partial = read_each(
+        job,
+        name,
+        PageParser(mapping.shape(table)),
+        (
+            (key, f"/servicePrincipals/{key}/{relationship}?$top={PAGE}")
+            for page in pages
+            for key in page[1]
+        ),
+    )
+    batches = [page[0] for page in pages]
+    batches += [mapping.rows(table, items, notes) for each in answers for items in each.items]
+    rows = pa.Table.from_batches(batches, schema=table.schema())
+    if job.facts.promised("app_role_assignments.involved"):
+        resources, principals = rows.column("resource_id"), rows.column("principal_id")
+        involved = pa.chunked_array([*resources.chunks, *principals.chunks], _TEXT).unique()
+        job.facts.give("app_role_assignments.involved", involved)
+    job.publish(name, rows, partial=partial)
+
+
+# ---- provisioning jobs -------------------------------------------------------------------------
+
+
+def _jobs(job: Job) -> None:
+    """Provisioning jobs, application by application: Graph lists them no other way."""
+    name = "synchronization_jobs"
+    table, notes = job.table(name), job.notes(name)
+    answers, partial = read_each(
+        job,
+        name,
+        PageParser(mapping.shape(table)),
+        ((key, f"/servicePrincipals/{key}/synchronization/jobs") for key in _provisionable(job)),
+        service=Service.GOVERNANCE,
+    )
+    batches = [
+        mapping.rows(
+            table,
+            items,
+            notes,
+            {"service_principal_id": pa.array([answer.key] * len(items), _TEXT)},
+        )
+        for answer in answers
+        for items in answer.items
+    ]
+    job.publish(name, batches, partial=partial)
+
+
+def _provisionable(job: Job) -> list[str]:
+    """Service principals that can have a job: every kind but managed identities."""
+    fact = "service_principals.provisionable"
+    kind = "service_principal_type"
+    if job.facts.promised(fact):
+        try:
+            return list(job.facts.get(fact))
+        except GraphError as error:
+            if job.lake.info("service_principals") is None:
+                raise DependencyError("service_principals could not be read") from error
+    if job.lake.info("service_principals") is not None and not job.settings.skip_unassigned_apps:
+        former = job.lake.read("service_principals", ["id", kind])
+        chosen = former.filter(pc.not_equal(former.column(kind), "ManagedIdentity").fill_null(True))
+        return [str(key) for key in chosen.column("id").to_pylist()]
+    listing = Listing(
+        "/servicePrincipals",
+        {"$select": "id,servicePrincipalType", "$top": PAGE},
+        PageParser(pa.struct([("id", _TEXT), ("servicePrincipalType", _TEXT)])),
+        job.label("synchronization_jobs"),
+        priority=job.priority,
+    )
+    pages = job.source.read(listing, job.notes("synchronization_jobs"), lambda items: items)
+    return [
+        item["id"]
+        for page in pages
+        for item in page.to_pylist()
+        if item["id"] and item["servicePrincipalType"] != "ManagedIdentity"
+    ]
+
+
+READERS = (
+    Reader(
+        "service_principals",
+        ("service_principals", "app_roles", "delegated_permissions", "service_principal_owners"),
+        _service_principals,
+        gives=("service_principals.credentials", "service_principals.provisionable"),
+        needs_with={"skip_unassigned_apps": ("app_role_assignments",)},
+        priority=2,
+    ),
+    Reader(
+        "app_role_assignments",
+        ("app_role_assignments",),
+        _assignments,
+        gives=("app_role_assignments.involved",),
+        priority=2,
+    ),
+    Reader("synchronization_jobs", ("synchronization_jobs",), _jobs, priority=9),
+)

@@ -1,0 +1,102 @@
+"""Users, and what comes with their pages: managers and licences.
+
+Here: `/users` and its reports. Not here: registration details' neighbours in reports that are
+streams (sign-ins, audits).
+"""
+
+import pyarrow as pa
+
+from entra_pipeline.extract import mapping
+from entra_pipeline.extract.arrow import Structs
+from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.job import Job, Reader
+from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.extract.readers.lists import distinct, read_list
+from entra_pipeline.extract.source import PAGE, Listing
+from entra_pipeline.msgraph import Service
+
+EXTENSION_ATTRIBUTES = "on_premises_extension_attributes"
+STATES = "licenseAssignmentStates"
+
+
+def _users(job: Job) -> None:
+    users, licenses = job.table("users"), job.table("license_assignments")
+    user_notes, license_notes = job.notes("users"), job.notes("license_assignments")
+    without = () if job.settings.on_premises_extension_attributes else (EXTENSION_ATTRIBUTES,)
+    listing = Listing(
+        users.path,
+        {
+            "$select": mapping.select(users, STATES, without=without),
+            "$top": PAGE,
+            "$expand": "manager($select=id)",
+        },
+        PageParser(mapping.shape(users, {STATES: mapping.child(licenses)}, without=without)),
+        job.label("users", "license_assignments"),
+        priority=job.priority,
+    )
+
+    def convert(items: Structs) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        states, owners = mapping.children(items, STATES)
+        assignments = mapping.rows(
+            licenses,
+            states,
+            license_notes,
+            {"user_id": owners, "source_group_id": states.field("assignedByGroup").fill_null("")},
+        )
+        return mapping.rows(users, items, user_notes), assignments
+
+    count: int | None = None
+
+    def expected(number: int) -> None:
+        nonlocal count
+        count = number
+        job.facts.give("users.count", number)
+
+    def arrived(page: tuple[pa.RecordBatch, pa.RecordBatch]) -> None:
+        job.counted("users", page[0].num_rows, count)
+        job.counted("license_assignments", page[1].num_rows)
+
+    size = distinct("id")
+    pages = job.source.read_counted(
+        listing,
+        user_notes,
+        convert,
+        lambda pages: size([page[0] for page in pages]),
+        expected=expected,
+        arrived=arrived,
+    )
+    people = pa.Table.from_batches([page[0] for page in pages], schema=users.schema())
+    licensed = pa.Table.from_batches([page[1] for page in pages], schema=licenses.schema())
+    del pages
+    synced = people.filter(pc.equal(people.column("on_premises_sync_enabled"), True))
+    job.facts.give("users.synced", synced.column("id").combine_chunks())
+    del synced
+    job.publish("license_assignments", licensed)
+    del licensed
+    job.publish("users", people)
+
+
+def _sign_in_activity(job: Job) -> None:
+    # 500 is the largest page and 10 requests a minute the pace of anything that selects
+    # signInActivity, which is why it never rides along with the users.
+    # Source: https://learn.microsoft.com/graph/api/user-list#example-12
+    read_list(job, "user_sign_in_activity", top="500", service=Service.SIGN_IN_ACTIVITY)
+
+
+def _registration_details(job: Job) -> None:
+    read_list(job, "user_registration_details", service=Service.REPORTS)
+
+
+READERS = (
+    Reader(
+        "users",
+        ("users", "license_assignments"),
+        _users,
+        gives=("users.count", "users.synced"),
+        priority=0,
+    ),
+    Reader("sign_in_activity", ("user_sign_in_activity",), _sign_in_activity, priority=9),
+    Reader(
+        "registration_details", ("user_registration_details",), _registration_details, priority=9
+    ),
+)
