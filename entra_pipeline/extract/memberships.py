@@ -66,7 +66,8 @@ class Memberships:
         self._kinds: list[Array] = []
 
     def add(self, holders: Array, members: Array, kinds: Array) -> None:
-        """Take pairs; kinds as `values.kinds` gives them. Pairs without an id are left out."""
+        """Take pairs; kinds as text, dictionary-encoded or not. Those without an id are left out."""
+        kinds = kinds.cast(pa.string())
         if members.null_count:
             there = members.is_valid()
             holders, members, kinds = (a.filter(there) for a in (holders, members, kinds))
@@ -83,7 +84,7 @@ class Memberships:
             )
             self._holder_numbers.append(self._holders.numbers(holders).to_numpy())
             self._member_numbers.append(self._members.numbers(members).to_numpy())
-            self._kinds.append(kinds.cast(pa.string()).dictionary_encode())
+            self._kinds.append(kinds.dictionary_encode())
             self._pending, self._pending_rows = [], 0
 
     def table(
