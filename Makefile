@@ -58,7 +58,7 @@ venv: $(PROJECT_STAMP) ## make .venv and install, without running anything
 
 .PHONY: docs
 docs: $(PROJECT_STAMP) ## write the generated parts of the documentation anew
-	@$(BIN)/python -m entra_pipeline.settings
+	@$(BIN)/python -m entra_pipeline.settings_reference
 	@$(BIN)/python -m entra_pipeline.tables.reference > docs/tables.md
 	@$(BIN)/python -m entra_pipeline.cli.readme
 

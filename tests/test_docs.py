@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from entra_pipeline import settings_reference
 from entra_pipeline.cli.app import app
 from entra_pipeline.cli.readme import fewest, narrowest, refreshed, unlocked
 from entra_pipeline.tables import TABLES
+from entra_pipeline.tables import reference as tables_reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -50,6 +52,20 @@ def test_every_page_of_docs_is_in_its_index() -> None:
 def test_the_readmes_permission_tables_are_what_the_registry_says() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == refreshed(readme), "stale: run `make docs`"
+
+
+def test_the_generated_references_are_what_the_declarations_say() -> None:
+    generated = {
+        "docs/tables.md": tables_reference.markdown(),
+        settings_reference.REFERENCE: settings_reference.reference(),
+        settings_reference.EXAMPLE: settings_reference.example(),
+    }
+    stale = [
+        str(path)
+        for path, text in generated.items()
+        if (ROOT / path).read_text(encoding="utf-8") != text
+    ]
+    assert stale == [], "stale: run `make docs`"
 
 
 def test_either_set_of_permissions_unlocks_every_table() -> None:

@@ -83,6 +83,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _CurrentStderr(logging.Handler):
+    """Writes to what standard error is now: the live display takes its place while it draws."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        sys.stderr.write(self.format(record) + "\n")
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -93,10 +101,9 @@ def _root(
         bool, typer.Option("--verbose", help="Log to standard error, and show tracebacks.")
     ] = False,
 ) -> None:
-    level = logging.DEBUG if verbose else logging.WARNING
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = _CurrentStderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else logging.WARNING)
     # Other people's debug lines may hold addresses with ids in them; ours never do.
     for noisy in ("urllib3", "msal", "asyncio", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -83,10 +83,10 @@ def _console(name: str) -> Console:
     return _mode.consoles[name]
 
 
-def say(text: str) -> None:
+def say(text: str, *, style: str | None = None) -> None:
     """Print a line for people on standard error, unless a program is reading."""
     if not _mode.json:
-        err().print(text)
+        err().print(text, style=style, markup=False)
 
 
 def print_json(document: Any) -> None:

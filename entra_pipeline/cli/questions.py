@@ -261,13 +261,11 @@ def _rest(document: dict[str, Any]) -> None:
     if document.get("cursor") or document.get("truncated"):
         output.say("There is more: --limit 0 shows all.")
     if not document["complete"]:
-        from rich.markup import escape
-
         lines = [
             f"  {row['table']}: {row['status']}: {row['reason']}" for row in document["missing"]
         ]
-        output.say("[yellow]This may lack something; these tables are incomplete:[/]")
-        output.say(escape("\n".join(lines)))
+        output.say("This may lack something; these tables are incomplete:", style="yellow")
+        output.say("\n".join(lines))
 
 
 def _end(document: dict[str, Any], *, rows: Sequence[Any]) -> NoReturn:

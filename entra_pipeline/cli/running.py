@@ -83,8 +83,6 @@ def run(
 
 def print_report(document: dict[str, Any]) -> None:
     """Print what a sync left: tables, their completeness, and what they cost."""
-    from rich.markup import escape
-
     from entra_pipeline.cli.tables import print_statuses
 
     print_statuses(document["tables"])
@@ -97,7 +95,7 @@ def print_report(document: dict[str, Any]) -> None:
         style="bold",
     )
     for problem in document["problems"]:
-        output.say(f"[bold red]problem:[/] {escape(problem)}")
+        output.say(f"problem: {problem}", style="red")
 
 
 def table_names(given: list[str]) -> list[str]:
@@ -137,8 +135,5 @@ def serve(
     with demo.lock(), demo.tenant() as simulator:
         output.say(f"No tenant is configured: serving the demo, its tenant on port {demo.port}")
         settings = demo.use(simulator)
-        # The demo's own home, whatever DAGSTER_HOME says: it is no place of the person's.
-        code = serve_pages(
-            settings, settings.data_dir / "dagster", host=host, port=port, say=output.say
-        )
+        code = serve_pages(settings, host=host, port=port, say=output.say)
     raise typer.Exit(code)
