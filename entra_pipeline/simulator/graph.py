@@ -75,6 +75,7 @@ class Graph:
         self._clock = clock
         self._identity = identity
         self.encoders = Encoders(directory)
+        self._shown_members: tuple[int, dict[str, list[object]]] = (-1, {})
         self._lister = Lister(directory, clock, options, self.encoders)
         self._deltas = Deltas(directory, clock, options, self.encoders)
 
@@ -579,7 +580,8 @@ class Graph:
             bucket=entity_set.bucket,
             license=entity_set.license,
             need_filter=entity_set.need_filter,
-            cacheable=True,
+            key=entity_set.path,
+            indexed=computed is None,
             depends=depends,
             undeclared=self.encoders.undeclared(collection, entity_set.type),
         )
@@ -597,11 +599,9 @@ class Graph:
         def items() -> list[object]:
             if hidden:
                 return []
-            found = navigation.items(directory, obj)
             if omit:
-                service_principals = directory.collection("service_principals")
-                if not service_principals.keys().isdisjoint(found):
-                    return [each for each in found if each not in service_principals]
+                return self._without_service_principals(navigation, obj)
+            found = navigation.items(directory, obj)
             return found if isinstance(found, list) else list(found)
 
         return Listing(
@@ -614,9 +614,25 @@ class Graph:
             max_top=navigation.max_top,
             expand=frozenset(NAVIGATIONS.get(navigation.type, ())),
             units=navigation.units,
+            key=(navigation.name, obj["id"], omit, hidden) if navigation.type == MIXED else None,
             bucket=navigation.bucket,
             license=navigation.license,
         )
+
+    def _without_service_principals(self, navigation: Navigation, obj: JsonObject) -> list[object]:
+        """What v1.0 shows of a group's members. Kept: looking through every list costs."""
+        directory = self.directory
+        version = directory.version(("group_members", "service_principals"))
+        if self._shown_members[0] != version:
+            self._shown_members = (version, {})
+        known = self._shown_members[1].get(obj["id"])
+        if known is None:
+            known = list(navigation.items(directory, obj))
+            service_principals = directory.collection("service_principals")
+            if not service_principals.keys().isdisjoint(known):
+                known = [each for each in known if each not in service_principals]
+            self._shown_members[1][obj["id"]] = known
+        return known
 
     # Gates
 

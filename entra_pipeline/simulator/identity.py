@@ -114,7 +114,6 @@ class IdentityPlatform:
         self._callers: dict[str, Caller] = {}
         self._device_codes: dict[str, _DeviceCode] = {}
         self._refresh_tokens: dict[str, tuple[Client, str]] = {}
-        self.requests = 0
 
     # Tokens
 
@@ -216,7 +215,6 @@ class IdentityPlatform:
         segments = path.strip("/").split("/")
         lowered = "/".join(segments).lower()
         if lowered in ("metadata/identity/oauth2/token", "msi/token"):
-            self.requests += 1
             return self._managed_identity(lowered, dict(parse_qsl(query)), headers)
         if lowered == "common/discovery/instance":
             asked = dict(parse_qsl(query)).get("authorization_endpoint", "")
@@ -225,7 +223,6 @@ class IdentityPlatform:
         rest = "/".join(segments[1:]).lower()
         if rest not in _ENDPOINTS:
             return None
-        self.requests += 1
         try:
             tenant = self._tenant(segments[0])
             if rest in (_WELL_KNOWN, f"v2.0/{_WELL_KNOWN}"):

@@ -7,7 +7,6 @@ with the query options on it.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.clock import Clock
@@ -25,10 +24,12 @@ from entra_pipeline.simulator.odata.filter import (
 from entra_pipeline.simulator.odata.paging import Cursors
 from entra_pipeline.simulator.odata.query import Query
 from entra_pipeline.simulator.permissions import AUDIT, suffices
-from entra_pipeline.simulator.projection import MIXED, Encode, Encoders
+from entra_pipeline.simulator.projection import MIXED, Encoder, Encoders, StoredEncoder
 from entra_pipeline.simulator.wire import JsonObject, Request, Response, encode_json
 
-_CACHED_BYTES = 256 * 1024 * 1024
+_CACHED_BYTES = 512 * 1024 * 1024
+_WORTH_KEEPING = 20
+"""Rows from which on a page is kept."""
 _MIXED_SEARCHABLE = frozenset({"displayName", "mail", "userPrincipalName", "description"})
 SIGN_IN_ACTIVITY_PAGE = 500
 """Rows a page when signInActivity is selected (graph "List users")."""
@@ -55,7 +56,10 @@ class Listing:
     license: License = "free"
     need_filter: frozenset[str] = frozenset()
     odata_type: str | None = None
-    cacheable: bool = False
+    key: object = None
+    """Names the list for the page cache; None if its pages are not worth keeping."""
+    indexed: bool = False
+    """All objects of `collection`, so that one of them can be found by its id."""
     depends: tuple[str, ...] = ()
     cast: bool = False
     undeclared: frozenset[str] = field(default_factory=frozenset)
@@ -66,7 +70,7 @@ class _Plan:
     """How the pages of one walk are made."""
 
     listing: Listing
-    encode: Encode
+    encoder: Encoder
     encoder_key: object
     top: int
     context: bytes
@@ -187,23 +191,16 @@ class Lister:
         self, plan: _Plan, items: Sequence[Item], start: int, end: int, query: Query
     ) -> bytes:
         listing = plan.listing
-        key: object = None
-        version = 0
-        if listing.cacheable and not plan.filtered:
-            key = (listing.route, plan.encoder_key, start, end, len(items))
-            version = (
-                self._directory.changes
-                if query.expand
-                else self._directory.version(listing.depends)
-            )
-            known = self._pages.get(key, version)
-            if known is not None:
-                return known
-        encode = plan.encode
-        encoded = b",".join([row for row in map(encode, items[start:end]) if row is not None])
-        if key is not None:
-            self._pages.put(key, version, encoded)
-        return encoded
+        if plan.filtered or end - start < _WORTH_KEEPING or listing.key is None:
+            return plan.encoder.encode_many(items[start:end])
+        key = (listing.key, plan.encoder_key, start, end, len(items))
+        simple = not query.expand and listing.type != MIXED
+        version = self._directory.version(listing.depends) if simple else self._directory.changes
+        known = self._pages.get(key, version)
+        if known is None:
+            known = plan.encoder.encode_many(items[start:end])
+            self._pages.put(key, version, known)
+        return known
 
     # What the options mean
 
@@ -248,7 +245,7 @@ class Lister:
         key = (query.select, query.expand, types, caller.hidden_kinds)
         plan = _Plan(
             listing=listing,
-            encode=self.encoder(query, listing, caller, types),
+            encoder=self.encoder(query, listing, caller, types),
             encoder_key=key,
             top=top,
             context=_context(listing, query) if types else b"",
@@ -343,7 +340,7 @@ class Lister:
             if listing.collection is not None:
                 rows = self._directory.grouped(listing.collection, name)
                 return [(row["id"], row) for row in rows.get(equalities[name], ())]
-        if "id" in equalities and listing.collection is not None and listing.cacheable:
+        if "id" in equalities and listing.collection is not None and listing.indexed:
             found = self._directory.collection(listing.collection).get(equalities["id"])
             return [(equalities["id"], found)] if found is not None else []
         pairs: list[tuple[Item, JsonObject]] = []
@@ -365,36 +362,34 @@ class Lister:
 
     # Encoding
 
-    def encoder(self, query: Query, listing: Listing, caller: Caller, types: bool) -> Encode:
-        """The function that turns an item of the listing into JSON. Raises GraphError 400."""
+    def encoder(self, query: Query, listing: Listing, caller: Caller, types: bool) -> Encoder:
+        """What turns the listing's items into JSON. Raises GraphError 400."""
         check_expand(query, listing.expand, listing.type)
         if listing.type == MIXED:
-            return self._encoders.mixed(query.select, caller.hidden_kinds, types).encode
-        encode: Callable[[JsonObject], bytes] = self._encoders.rows(
+            return self._encoders.mixed(query.select, caller.hidden_kinds, types)
+        projector = self._encoders.rows(
             listing.type,
             query.select,
             undeclared=listing.undeclared,
             odata_type=listing.odata_type,
             types=types,
-        ).encode
+        )
+        expanding = None
         if query.expand:
-            encode = self._encoders.expanding(
-                encode,
+            expanding = self._encoders.expanding(
+                projector.encode,
                 listing.type,
                 query.expand[0],
                 granted=caller.permissions,
                 hidden=caller.hidden_kinds,
                 types=types,
             )
-        if listing.collection is None:
-            return encode
-        objects = self._directory.collection(listing.collection)
-
-        def encode_id(item: Any) -> bytes | None:
-            obj = objects.get(item) if isinstance(item, str) else item
-            return encode(obj) if obj is not None else None
-
-        return encode_id
+        collection = listing.collection
+        return StoredEncoder(
+            lambda: self._directory.collection(collection) if collection else {},
+            projector,
+            expanding,
+        )
 
 
 def check_sign_in_activity(caller: Caller, options: Options) -> None:

@@ -113,7 +113,7 @@ def _tenant(arguments: argparse.Namespace) -> Tenant:
 
 def _mutate(directory: Directory, rng: Any, changes: int) -> list[Any]:
     mutate: Any = importlib.import_module("entra_pipeline.simulator.mutate").mutate
-    made: list[Any] = mutate(directory, rng, changes)
+    made: list[Any] = mutate(directory, rng, changes, directory.clock.now())
     return made
 
 

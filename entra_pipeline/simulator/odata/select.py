@@ -1,12 +1,15 @@
 """Projection: a stored object becomes the bytes of its JSON form.
 
-Encoding is the simulator's main work, so a projector knows its names beforehand and remembers
-short results per object until the directory says the object has changed.
+Encoding is the simulator's main work. A projector knows its names beforehand, builds a msgspec
+struct rather than a dictionary (half the time on whole pages of users), and remembers short
+results per object until the directory says the object has changed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
+
+import msgspec
 
 from entra_pipeline.simulator import schema
 from entra_pipeline.simulator.errors import GraphError, bad_request
@@ -14,6 +17,8 @@ from entra_pipeline.simulator.wire import JsonObject, encode_json
 
 REMEMBERED_NAMES = 4
 """Projections of at most this many properties are remembered object by object (ids of members)."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 def unknown_property(name: str, type_name: str) -> GraphError:
@@ -66,26 +71,22 @@ class Projector:
         `@odata.type` always wins. `types` False writes no type at all (metadata=none).
         """
         declared = schema.properties(type_name)
-        self._explicit_keys = names is not None and "keyCredentials" in names
         self._everything = names is None and type_name not in schema.DEFAULTS
         shown = schema.default_properties(type_name) if names is None else names
-        self._names = shown
-        self._empty = {
-            name: declared[name].empty if name in declared else None for name in self._names
-        }
+        self._empty = {name: declared[name].empty if name in declared else None for name in shown}
         self._hidden = schema.held_back(type_name) | {"@odata.type"}
         self._types = types
-        self._prefix = (
-            b'{"@odata.type":' + encode_json(odata_type) + b"," if types and odata_type else b"{"
-        )
-        self._get: Callable[[JsonObject], tuple[Any, ...]] | None = (
-            itemgetter(*shown) if len(shown) > 1 and not self._everything else None
-        )
+        self._odata_type = odata_type if types else None
+        self._prefix = _type_prefix(self._odata_type)
         self._hides_keys = (
             type_name in ("application", "servicePrincipal")
-            and not self._explicit_keys
+            and (names is None or "keyCredentials" not in names)
             and "keyCredentials" in shown
         )
+        self._get: Callable[[JsonObject], tuple[Any, ...]] | None = None
+        if len(shown) > 1 and not self._everything and not self._hides_keys:
+            self._get = itemgetter(*shown)
+            self._row = _struct(shown)
         self._remembered: dict[str, bytes] | None = (
             {} if names is not None and len(names) <= REMEMBERED_NAMES else None
         )
@@ -95,11 +96,6 @@ class Projector:
         if self._everything:
             hidden = self._hidden
             row = self._empty | {name: value for name, value in obj.items() if name not in hidden}
-        elif self._get is not None:
-            try:
-                row = dict(zip(self._names, self._get(obj), strict=True))
-            except KeyError:
-                row = {name: obj.get(name, empty) for name, empty in self._empty.items()}
         else:
             row = {name: obj.get(name, empty) for name, empty in self._empty.items()}
         if self._hides_keys and row["keyCredentials"]:
@@ -115,28 +111,55 @@ class Projector:
             known = remembered.get(object_id)
             if known is not None:
                 return known
-        body = encode_json(self.row(obj))
-        own = obj.get("@odata.type")
-        if own is not None and self._types:
-            prefix = b'{"@odata.type":' + encode_json(own) + b","
-        else:
-            prefix = self._prefix
-        if len(body) == 2:
-            encoded = prefix.rstrip(b",") + b"}"
-        elif len(prefix) == 1:
-            encoded = body
-        else:
-            encoded = prefix + body[1:]
+        encoded = self._encode(obj)
         if remembered is not None and object_id is not None:
             remembered[object_id] = encoded
         return encoded
 
-    def encode_all(self, objects: Iterable[JsonObject]) -> list[bytes]:
-        """Each object as JSON."""
-        encode = self.encode
-        return [encode(obj) for obj in objects]
+    def encode_many(self, objects: Sequence[JsonObject]) -> bytes:
+        """The objects as JSON, with commas between them."""
+        if (
+            self._get is not None
+            and self._odata_type is None
+            and not any("@odata.type" in obj for obj in objects)
+        ):
+            try:
+                row = self._row
+                return _encode([row(*values) for values in map(self._get, objects)])[1:-1]
+            except KeyError:
+                # Some object lacks a property: it is shown as null, one by one.
+                pass
+        return b",".join([self.encode(obj) for obj in objects])
+
+    def _encode(self, obj: JsonObject) -> bytes:
+        if self._get is not None:
+            try:
+                body = _encode(self._row(*self._get(obj)))
+            except KeyError:
+                body = _encode(self.row(obj))
+        else:
+            body = _encode(self.row(obj))
+        own = obj.get("@odata.type")
+        prefix = _type_prefix(own) if own is not None and self._types else self._prefix
+        if len(prefix) == 1:
+            return body
+        return prefix + body[1:] if len(body) > 2 else prefix[:-1] + b"}"
 
     def forget(self, object_id: str) -> None:
         """The object has changed."""
         if self._remembered is not None:
             self._remembered.pop(object_id, None)
+
+
+def _type_prefix(odata_type: str | None) -> bytes:
+    if odata_type is None:
+        return b"{"
+    return b'{"@odata.type":' + encode_json(odata_type) + b","
+
+
+def _struct(names: tuple[str, ...]) -> Callable[..., Any]:
+    """A struct type whose fields are written under these names."""
+    fields = [(f"p{position}", Any) for position in range(len(names))]
+    rename = {field: name for (field, _), name in zip(fields, names, strict=True)}
+    made: Callable[..., Any] = msgspec.defstruct("Row", fields, rename=rename, gc=False)
+    return made
