@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Protocol
 
-from entra_pipeline.simulator.tenant import JsonObject, Tenant
+from entra_pipeline.simulator.tenant import RELATIONS, JsonObject, Tenant
 
 
 class Directory(Protocol):
@@ -152,7 +152,24 @@ class Session:
         self.directory.restore(object_id)
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
-        return self.note("restore", collection, object_id)
+        self.note("restore", collection, object_id)
+        # Its links come back, but what they name may have been deleted in the meantime.
+        tenant = self.directory.tenant
+        for relation, (source_collection, _) in RELATIONS.items():
+            stale = [
+                (source, target)
+                for source, targets in tenant.links[relation].items()
+                if source == object_id or object_id in targets
+                for target in targets
+                if object_id in (source, target)
+                and (
+                    source not in tenant.objects[source_collection]
+                    or tenant.collection_of(target) is None
+                )
+            ]
+            for link in stale:
+                self.unlink(relation, link)
+        return True
 
     def end_access(self, object_id: str) -> None:
         """Remove what ends with an object that is gone for good.

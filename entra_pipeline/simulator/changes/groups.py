@@ -131,14 +131,16 @@ def remove_owner(s: Session) -> bool:
 def create_group(s: Session) -> bool:
     """A new security or Microsoft 365 group with an owner and a few members."""
     rng = s.rng
+    model = s.some("groups")
+    if not model:
+        return False
     group_id, unified = new_id(rng), rng.random() < 0.4
     number = rng.getrandbits(24)
-    model = s.some("groups")
     nick = f"new-group-{number}"
     made = s.put(
         "groups",
         {
-            **(blank(s.objects["groups"][model]) if model else {}),
+            **blank(s.objects["groups"][model]),
             "id": group_id,
             "createdDateTime": s.stamp,
             "description": None,

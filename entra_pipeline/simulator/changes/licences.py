@@ -81,11 +81,20 @@ def _change(
         user["id"],
         {"assignedLicenses": licences, "licenseAssignmentStates": states},
     )
-    step = (sku_id in active) - had
+    _count(s, sku_id, (sku_id in active) - had)
+    return True
+
+
+def count_user(s: Session, user: JsonObject, step: int) -> None:
+    """A user who is deleted frees the licences (step -1) and takes them again when restored."""
+    for licence in user.get("assignedLicenses") or ():
+        _count(s, licence["skuId"], step)
+
+
+def _count(s: Session, sku_id: str, step: int) -> None:
     for key, sku in s.objects["subscribed_skus"].items():
         if step and sku["skuId"] == sku_id:
             s.patch("subscribed_skus", key, {"consumedUnits": sku["consumedUnits"] + step})
-    return True
 
 
 STEPS: tuple[Step, ...] = (

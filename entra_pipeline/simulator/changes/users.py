@@ -1,6 +1,7 @@
 """Steps that change users, and those on the recycle bin."""
 
 from entra_pipeline.simulator.changes.base import Session, Step, blank
+from entra_pipeline.simulator.changes.licences import count_user
 from entra_pipeline.simulator.generate.build import DEFAULT_DOMAIN, INITIAL_DOMAIN, new_id
 from entra_pipeline.simulator.tenant import KINDS, JsonObject
 
@@ -126,8 +127,10 @@ def restore(s: Session) -> bool:
     if not collection:
         return False
     s.restore(collection, found)
-    if collection == "users" and item.get("accountEnabled"):
-        _register(s, s.objects["users"][found])
+    if collection == "users":
+        count_user(s, item, 1)
+        if item.get("accountEnabled"):
+            _register(s, s.objects["users"][found])
     return True
 
 
@@ -155,6 +158,7 @@ def _register(s: Session, user: JsonObject) -> None:
 
 
 def _forget(s: Session, user_id: str) -> None:
+    count_user(s, s.objects["users"][user_id], -1)
     if user_id in s.objects["user_registration_details"]:
         s.remove("user_registration_details", user_id)
 
