@@ -148,10 +148,7 @@ GROUP_ELIGIBILITY_SCHEDULE_INSTANCES = Table(
     "those that the settings name.",
     group="directory",
     key=("id",),
-    permissions=(
-        "PrivilegedEligibilitySchedule.Read.AzureADGroup",
-        "PrivilegedAccess.Read.AzureADGroup",
-    ),
+    permissions=("PrivilegedEligibilitySchedule.Read.AzureADGroup",),
     license="p2",
     references=(Reference(("group_id",), "groups"),),
     reader="group_pim",
@@ -169,10 +166,7 @@ GROUP_ASSIGNMENT_SCHEDULE_INSTANCES = Table(
     doc="PIM for groups: who holds membership or ownership now, and how they came by it.",
     group="directory",
     key=("id",),
-    permissions=(
-        "PrivilegedAssignmentSchedule.Read.AzureADGroup",
-        "PrivilegedAccess.Read.AzureADGroup",
-    ),
+    permissions=("PrivilegedAssignmentSchedule.Read.AzureADGroup",),
     license="p2",
     references=(Reference(("group_id",), "groups"),),
     reader="group_pim",

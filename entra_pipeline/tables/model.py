@@ -8,7 +8,7 @@ the files by subject beside this one; how rows are read is extract's, how they a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
@@ -149,6 +149,20 @@ class Table:
             return self._by_name[name]
         except KeyError:
             raise KeyError(f"table {self.name} has no column {name!r}") from None
+
+    def missing_permissions(self, granted: Collection[str]) -> tuple[str, ...]:
+        """What to grant so that the table can be read; empty when the granted ones suffice.
+
+        A permission to write includes the one to read: `X.ReadWrite.Y` stands for `X.Read.Y`.
+        """
+        missing = tuple(
+            name
+            for name in self.permissions
+            if name not in granted and name.replace(".Read.", ".ReadWrite.") not in granted
+        )
+        if self.all_of:
+            return missing
+        return missing[:1] if len(missing) == len(self.permissions) else ()
 
     def schema(self) -> pa.Schema:
         """The Arrow schema of stored rows: a description per field, key columns not nullable."""

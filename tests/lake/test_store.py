@@ -297,12 +297,15 @@ def test_large_tables_span_files_and_come_back_in_key_order(tmp_path: Path) -> N
     lake = Lake(tmp_path)
     table = get("group_members")
     count = 8_000_000
-    groups = pa.array([f"{i:08x}-{i * 2654435761 % 2**32:08x}" for i in range(count // 50)])
-    group = pa.array([(i * 7919) % (count // 50) for i in range(count)])
+    chosen = random.Random(3)
+    digits = chosen.randbytes(16 * count).hex().encode()
+    offsets = pa.array(range(0, 32 * count + 1, 32), pa.int32()).buffers()[1]
+    members = pa.StringArray.from_buffers(count, offsets, pa.py_buffer(digits))
+    groups = members.slice(0, count // 50)
     given = pa.table(
         {
-            "group_id": groups.take(group),
-            "member_id": pa.array([f"{i * 2654435761 % 2**64:016x}" for i in range(count)]),
+            "group_id": groups.take(pa.array([i % len(groups) for i in range(count)], pa.int32())),
+            "member_id": members,
             "member_kind": pa.repeat("user", count),
         }
     )

@@ -236,6 +236,22 @@ def test_no_column_can_hold_a_secret() -> None:
             assert paths.isdisjoint({"key", "secret_text", "secretText", "hint"}), table.name
 
 
+def test_one_permission_suffices_and_the_most_specific_is_asked_for() -> None:
+    users = get("users")
+    assert users.missing_permissions([]) == ("User.Read.All",)
+    assert users.missing_permissions(["Mail.Read"]) == ("User.Read.All",)
+    assert users.missing_permissions(["Directory.Read.All"]) == ()
+    assert users.missing_permissions({"User.ReadWrite.All"}) == ()
+    assert get("syncs").missing_permissions([]) == ()
+
+
+def test_all_permissions_are_asked_for_where_graph_wants_them_all() -> None:
+    activity = get("user_sign_in_activity")
+    assert activity.missing_permissions([]) == activity.permissions
+    assert activity.missing_permissions(["User.Read.All"]) == ("AuditLog.Read.All",)
+    assert activity.missing_permissions(activity.permissions) == ()
+
+
 def test_unknown_table_is_answered_with_what_comes_close() -> None:
     with pytest.raises(KeyError, match="group_members"):
         get("group_member")
