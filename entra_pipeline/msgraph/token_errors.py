@@ -30,6 +30,7 @@ _MEANINGS: Mapping[int, str] = {
     90002: "there is no such tenant: check ENTRA_TENANT_ID and ENTRA_CLOUD",
     700027: "the certificate is not registered on the app, or its key is another one's: check "
     "ENTRA_CLIENT_CERTIFICATE_PATH",
+    700024: "the assertion is not valid now: set this machine's clock (NTP)",
     70021: "no federated credential of the app matches the token's issuer, subject and audience",
     700213: "no federated credential of the app matches the token's issuer, subject and audience",
     500011: "the tenant does not know this Graph: check ENTRA_CLOUD and ENTRA_GRAPH_URL",
