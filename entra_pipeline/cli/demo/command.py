@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,14 @@ from entra_pipeline.cli.demo import questions, state
 from entra_pipeline.cli.exits import CliError, ExitCode
 
 
-def demo() -> None:
+def demo(
+    users: Annotated[
+        int, typer.Option("--users", min=30, max=1_000_000, help="Users of the simulated tenant.")
+    ] = 2000,
+    groups: Annotated[
+        int, typer.Option("--groups", min=25, max=300_000, help="Groups of the simulated tenant.")
+    ] = 600,
+) -> None:
     """A simulated tenant of 2,000 users, synced and asked five questions. Needs no settings.
 
     Takes about a minute, keeps everything in .demo/ and leaves nothing running. `serve` shows the
@@ -22,7 +29,7 @@ def demo() -> None:
     from entra_pipeline.cli.running import print_report, run
 
     started = time.monotonic()
-    planned = state.Demo(state.HOME.absolute(), state.Parameters())
+    planned = state.Demo(state.HOME.absolute(), state.Parameters(users=users, groups=groups))
     with planned.lock():
         planned.clear()
         parameters = planned.parameters
