@@ -153,7 +153,8 @@ class Session:
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
         self.note("restore", collection, object_id)
-        # Its links come back, but what they name may have been deleted in the meantime.
+        # Its links come back, but what they name may have been deleted in the meantime, and who
+        # reported to it may have got another manager.
         tenant = self.directory.tenant
         for relation, (source_collection, _) in RELATIONS.items():
             stale = [
@@ -165,6 +166,7 @@ class Session:
                 and (
                     source not in tenant.objects[source_collection]
                     or tenant.collection_of(target) is None
+                    or (relation == "managers" and target != targets[0])
                 )
             ]
             for link in stale:
