@@ -31,8 +31,8 @@ import requests
 from entra_pipeline.msgraph.budget import backoff, parse_retry_after
 from entra_pipeline.msgraph.clock import Clock
 from entra_pipeline.msgraph.credentials import certificate_credential, read_federated_token
-from entra_pipeline.msgraph.errors import GraphError
-from entra_pipeline.msgraph.token_errors import token_error, token_failure
+from entra_pipeline.msgraph.errors import AuthenticationError, GraphError
+from entra_pipeline.msgraph.token_errors import WHERE, token_error, token_failure
 from entra_pipeline.settings import Auth, Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,8 @@ class TokenHttp:
 class MsalTokens:
     """Tokens for one resource from the credential that the settings give. Thread-safe.
 
-    Nothing is sent before the first `token()`.
+    Nothing is sent before the first `token()`, but files of credentials are read at once: raises
+    SettingsError when they cannot be used.
     """
 
     def __init__(
@@ -191,6 +192,8 @@ class MsalTokens:
         self._token: str | None = None
         self._renew_at = 0.0
         self._acquire: Callable[[bool, str | None], Mapping[str, Any]] | None = None
+        if self._kind in {Auth.CERTIFICATE, Auth.WORKLOAD_IDENTITY}:
+            self._credential()
 
     def token(self) -> str:
         """A token that is valid for now; raises AuthenticationError, ConnectionFailedError."""
@@ -215,8 +218,16 @@ class MsalTokens:
             if self._acquire is None:
                 self._acquire = self._application()
             result = self._acquire(force, claims)
-        except (GraphError, SettingsError):
+        except GraphError:
             raise
+        except SettingsError as error:
+            # A file that was there at the start is gone or spoilt now.
+            failure = AuthenticationError(
+                "CredentialUnusable",
+                method="POST",
+                path_template=WHERE,
+                detail=" ".join(error.messages),
+            )
         except Exception as error:
             # MSAL raises ValueError, its own errors and whatever its HTTP raised; their text can
             # hold URLs and answers, so only their meaning is kept.
@@ -266,6 +277,7 @@ class MsalTokens:
             return certificate_credential(settings)
         path = settings.federated_token_file
         assert path is not None  # noqa: S101 - Settings.load checks it
+        read_federated_token(path)
         return {"client_assertion": lambda: read_federated_token(path)}
 
     def _managed_identity(self) -> Callable[[bool, str | None], Mapping[str, Any]]:

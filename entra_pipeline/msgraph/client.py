@@ -97,6 +97,7 @@ class GraphClient:
         """A client by the settings; nothing is sent before the first request.
 
         `sessions` replaces the making of HTTP sessions: one is made for Graph, one for MSAL.
+        Raises SettingsError when a certificate or token file cannot be used.
         """
         make = sessions or session_factory(settings)
         return cls(

@@ -169,8 +169,10 @@ def test_a_federated_token_is_read_anew_for_each_sign_in(authority, clock, tmp_p
     tokens.renew(token)
     assert [form["client_assertion"] for form in authority.forms] == ["first", "second"]
     file.unlink()
-    with pytest.raises(SettingsError, match="ENTRA_FEDERATED_TOKEN_FILE"):
+    with pytest.raises(AuthenticationError, match="ENTRA_FEDERATED_TOKEN_FILE"):
         tokens.renew(tokens.token())
+    with pytest.raises(SettingsError, match="ENTRA_FEDERATED_TOKEN_FILE"):
+        tokens_of(settings_for(authority, federated_token_file=file), clock)
 
 
 @pytest.mark.parametrize("client_id", ["", CLIENT])
