@@ -18,12 +18,12 @@ from enum import StrEnum
 import pyarrow as pa
 
 from entra_pipeline.extract.facts import Facts
-from entra_pipeline.extract.gate import CancelledError, Gate
 from entra_pipeline.extract.job import Job, Partial, Reader
 from entra_pipeline.extract.notes import DUPLICATES, Notes
 from entra_pipeline.extract.outcome import Verdict, suspicion, verdict
 from entra_pipeline.extract.readers import READERS
 from entra_pipeline.extract.source import Source
+from entra_pipeline.extract.turns import CancelledError, Turns
 from entra_pipeline.lake import Books, CommitInfo, Lake, TableStatus
 from entra_pipeline.msgraph import GraphClient, GraphError, TableCounts
 from entra_pipeline.settings import Settings
@@ -96,14 +96,15 @@ class Extraction:
         self._telling = threading.Lock()
         self._readers = _chosen(self._wanted, settings)
         self._notes = {name: Notes() for name in known}
-        self._gate = Gate(settings.concurrency)
         self._facts = Facts(fact for reader in self._readers for fact in reader.gives)
         self._begun: dict[str, tuple[float, datetime]] = {}
         self._threads: list[threading.Thread] = []
-        self._senders = ThreadPoolExecutor(settings.concurrency, "extract-batch")
+        self._turns = Turns(settings.concurrency)
         # Parsing leaves the interpreter's lock; more threads than cores only hold more pages.
         self._converters = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "extract-parse")
-        self._source = Source(client, self._gate, self._converters, settings.concurrency)
+        # One large table is sorted and written at a time: two at once need twice the memory.
+        self._committer = ThreadPoolExecutor(1, "extract-commit")
+        self._source = Source(client, self._turns, self._converters)
 
     def __enter__(self) -> "Extraction":
         self.start()
@@ -134,14 +135,15 @@ class Extraction:
     def close(self) -> None:
         """Stop what still runs and wait for the threads; unsettled tables become failed."""
         if not self._settled():
-            self._gate.cancel()
+            self._turns.cancel()
             self._facts.refuse_all(CancelledError())
         for thread in self._threads:
             thread.join()
         for name in self._wanted:
             self._fail(name, CancelledError())
-        self._senders.shutdown(wait=True, cancel_futures=True)
-        self._converters.shutdown(wait=True, cancel_futures=True)
+        self._turns.close()
+        self._converters.shutdown(wait=True)
+        self._committer.shutdown(wait=True)
 
     # ---- in a reader's thread ----------------------------------------------------------------
 
@@ -179,7 +181,6 @@ class Extraction:
             reader,
             settings=self._settings,
             source=self._source,
-            senders=self._senders,
             lake=self._lake,
             facts=self._facts,
             wanted=self._wanted,
@@ -210,7 +211,7 @@ class Extraction:
         if self._results[name].done():
             return
         try:
-            self._gate.check()
+            self._turns.check()
             table = get(name)
             previous = self._lake.info(name)
             reason = suspicion(table, rows.num_rows, previous, self._settings)
@@ -218,9 +219,14 @@ class Extraction:
                 self._settle(name, Verdict(Status.QUARANTINED, reason), previous)
                 return
             self._tell(Progress(name, Phase.COMMITTING, rows.num_rows))
-            commit = self._lake.commit(
-                table, rows, sync_id=self._sync_id, as_of=self._begun[name][1], cursor=cursor
-            )
+            commit = self._committer.submit(
+                self._lake.commit,
+                table,
+                rows,
+                sync_id=self._sync_id,
+                as_of=self._begun[name][1],
+                cursor=cursor,
+            ).result()
             self._notes[name].add(DUPLICATES, commit.duplicates)
             outcome = Verdict(Status.COMPLETE)
             if partial is not None:

@@ -6,7 +6,7 @@ Here: sending what the plan says, reading the answers, following next links. Not
 
 import queue
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -15,7 +15,8 @@ from entra_pipeline.extract.notes import RESTARTED, VANISHED, Notes
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.plan import K, Plan, Read
 from entra_pipeline.extract.source import PAGE, Source
-from entra_pipeline.msgraph import BatchItem, GraphError, Service, decode_page
+from entra_pipeline.extract.turns import CancelledError
+from entra_pipeline.msgraph import BatchItem, BatchResult, GraphError, Service, decode_page
 from entra_pipeline.msgraph.errors import (
     AuthenticationError,
     NotFoundError,
@@ -83,7 +84,6 @@ class FanOut(Generic[K]):
     def __init__(
         self,
         source: Source,
-        senders: Executor,
         parser: PageParser,
         notes: Notes,
         *,
@@ -93,14 +93,13 @@ class FanOut(Generic[K]):
         priority: int = 5,
     ) -> None:
         self._source = source
-        self._senders = senders
         self._parser = parser
         self._notes = notes
         self._table = table
         self._service = service
         self._headers = {"ConsistencyLevel": "eventual"} if eventual else {}
         self._priority = priority
-        self._plan: Plan[K] = Plan(source.width)
+        self._plan: Plan[K] = Plan(source.turns.slots)
         self._events: queue.SimpleQueue[list[Read[K]] | _Back[K] | int | None] = queue.SimpleQueue()
         self._reads: dict[K, _Progress[K]] = {}
 
@@ -125,7 +124,7 @@ class FanOut(Generic[K]):
         try:
             while not plan.finished():
                 while batch := plan.next_batch():
-                    self._senders.submit(self._send, batch)
+                    self._dispatch(batch)
                 if plan.finished():
                     break
                 event = self._events.get()
@@ -143,6 +142,18 @@ class FanOut(Generic[K]):
         finally:
             self._drain()
 
+    def _dispatch(self, batch: Sequence[Read[K]]) -> None:
+        def never_sent(future: Future[None]) -> None:
+            if (failure := future.exception()) is not None:
+                self._events.put(_Back(batch, failure=failure))
+
+        try:
+            turn = self._source.turns.submit(self._priority, self._send, batch)
+        except CancelledError as failure:
+            self._events.put(_Back(batch, failure=failure))
+        else:
+            turn.add_done_callback(never_sent)
+
     def _drain(self) -> None:
         """Wait for the batches in flight: nobody may use the executor after the reader ended."""
         while self._plan.in_flight:
@@ -150,21 +161,25 @@ class FanOut(Generic[K]):
             if isinstance(event, _Back):
                 self._plan.answered(event.batch)
 
-    # ---- in the senders' threads -------------------------------------------------------------
+    # ---- in the fetching and parsing threads -------------------------------------------------
 
     def _send(self, batch: Sequence[Read[K]]) -> None:
-        try:
-            self._events.put(_Back(batch, self._pieces(batch)))
-        except BaseException as failure:
-            self._events.put(_Back(batch, failure=failure))
-
-    def _pieces(self, batch: Sequence[Read[K]]) -> list[_Piece]:
         items = [
             BatchItem(str(position), read.url, self._headers) for position, read in enumerate(batch)
         ]
-        results = self._source.batch(
-            items, table=self._table, service=self._service, priority=self._priority
-        )
+        try:
+            results = self._source.client.batch(items, table=self._table, service=self._service)
+            self._source.converters.submit(self._parse, batch, results)
+        except BaseException as failure:
+            self._events.put(_Back(batch, failure=failure))
+
+    def _parse(self, batch: Sequence[Read[K]], results: list[BatchResult]) -> None:
+        try:
+            self._events.put(_Back(batch, self._pieces(batch, results)))
+        except BaseException as failure:
+            self._events.put(_Back(batch, failure=failure))
+
+    def _pieces(self, batch: Sequence[Read[K]], results: list[BatchResult]) -> list[_Piece]:
         pieces = []
         for result, read in zip(results, batch, strict=True):
             try:

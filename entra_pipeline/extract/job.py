@@ -5,7 +5,6 @@ threads (`extraction`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +53,7 @@ Tell = Callable[[str, int, int | None], None]
 class Job:
     """The surroundings of one reader in one extraction.
 
-    `senders`: threads for batches. `label`: the table that shared requests are counted for.
+    `label`: the table that shared requests are counted for.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Job:
         *,
         settings: Settings,
         source: Source,
-        senders: Executor,
         lake: Lake,
         facts: Facts,
         wanted: frozenset[str],
@@ -76,7 +74,6 @@ class Job:
         self.reader = reader
         self.settings = settings
         self.source = source
-        self.senders = senders
         self.lake = lake
         self.facts = facts
         self._wanted = wanted
@@ -89,7 +86,7 @@ class Job:
 
     @property
     def priority(self) -> int:
-        """Whose turn it is at the gate; lower goes first."""
+        """Whose requests go first: the lower number's."""
         return self.reader.priority
 
     def wants(self, *names: str) -> bool:

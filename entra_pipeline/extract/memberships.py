@@ -66,7 +66,7 @@ class Memberships:
         self._kinds: list[Array] = []
 
     def add(self, holders: Array, members: Array, kinds: Array) -> None:
-        """Take pairs; kinds as text, dictionary-encoded or not. Those without an id are left out."""
+        """Take pairs; kinds as text, encoded or not. Pairs without an id are left out."""
         kinds = kinds.cast(pa.string())
         if members.null_count:
             there = members.is_valid()

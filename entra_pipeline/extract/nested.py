@@ -78,7 +78,6 @@ def read_each(
     """
     fan: FanOut[str] = FanOut(
         job.source,
-        job.senders,
         parser,
         job.notes(name),
         table=job.label(name),

@@ -6,8 +6,8 @@ Here: pure decisions. Not here: reading, committing, recording.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from entra_pipeline.extract.gate import CancelledError
 from entra_pipeline.extract.source import IncompleteError
+from entra_pipeline.extract.turns import CancelledError
 from entra_pipeline.lake import CommitInfo, LakeError
 from entra_pipeline.msgraph import GraphError
 from entra_pipeline.msgraph.errors import ForbiddenError, UnlicensedError, UnsupportedError

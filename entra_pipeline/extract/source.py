@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from entra_pipeline.extract.arrow import Structs
-from entra_pipeline.extract.gate import Gate
 from entra_pipeline.extract.notes import REREAD, RESTARTED, Notes
 from entra_pipeline.extract.parse import PageParser
-from entra_pipeline.msgraph import BatchItem, BatchResult, GraphClient, Page, Service
+from entra_pipeline.extract.turns import Turns
+from entra_pipeline.msgraph import GraphClient, Page, Service
 
 PAGE = "999"
 """Largest `$top` of directory collections.
@@ -25,8 +25,6 @@ AHEAD = 2
 """Pages that may wait to be converted: bounds the JSON held in memory."""
 
 T = TypeVar("T")
-
-EVENTUAL = {"ConsistencyLevel": "eventual"}
 
 
 class IncompleteError(Exception):
@@ -50,13 +48,15 @@ class Listing:
 
 
 class Source:
-    """The client behind the extraction's gate. Safe for many threads."""
+    """The client behind the extraction's turns. Safe for many threads.
 
-    def __init__(self, client: GraphClient, gate: Gate, converters: Executor, width: int) -> None:
+    `converters`: the threads in which answers are parsed.
+    """
+
+    def __init__(self, client: GraphClient, turns: Turns, converters: Executor) -> None:
         self.client = client
-        self.gate = gate
-        self.width = width
-        self._converters = converters
+        self.turns = turns
+        self.converters = converters
 
     def pages(self, listing: Listing) -> Iterator[Page]:
         """The pages as they arrive."""
@@ -74,12 +74,11 @@ class Source:
 
     def _next(self, pages: Iterator[Page], listing: Listing) -> Page | None:
         if listing.service is not Service.DIRECTORY:
-            # Services with a pace of their own wait for it inside the client; a slot held
+            # Services with a pace of their own wait for it inside the client; a turn held
             # meanwhile would be one less for the directory.
-            self.gate.check()
+            self.turns.check()
             return next(pages, None)
-        with self.gate.slot(listing.priority):
-            return next(pages, None)
+        return self.turns.call(listing.priority, next, pages, None)
 
     def read(
         self,
@@ -113,7 +112,7 @@ class Source:
                     notes.add(RESTARTED)
                     settle(0)
                     done.clear()
-                pending.append(self._converters.submit(converted, page.body))
+                pending.append(self.converters.submit(converted, page.body))
                 del page
                 settle(AHEAD)
             settle(0)
@@ -163,12 +162,6 @@ class Source:
     def count(self, listing: Listing) -> int | None:
         """Graph's count of the collection; None where it does not count."""
         params = {k: v for k, v in listing.params.items() if k == "$filter"}
-        with self.gate.slot(listing.priority):
-            return self.client.count(listing.path, params or None, table=listing.table)
-
-    def batch(
-        self, items: list[BatchItem], *, table: str, service: Service, priority: int
-    ) -> list[BatchResult]:
-        """One `$batch`."""
-        with self.gate.slot(priority):
-            return self.client.batch(items, table=table, service=service)
+        return self.turns.call(
+            listing.priority, self.client.count, listing.path, params or None, table=listing.table
+        )

@@ -156,7 +156,6 @@ class _Members:
     def _new_fan(self) -> FanOut[str]:
         return FanOut(
             self._job.source,
-            self._job.senders,
             PageParser(mapping.LINK),
             self._notes,
             table=self._label,
