@@ -10,7 +10,8 @@ The rules, each with Microsoft's page:
 - membership of groups and holding of directory roles through groups is transitive;
 - an app role assigned to a group reaches its direct members only ("How to assign users and
   groups to an application": nested groups are not supported);
-- a licence assigned to a group reaches first-level members only ("Group-based licensing");
+- a licence assigned to a group reaches first-level members only ("Group-based licensing"), and
+  which of them have it is what the users say of themselves; who may become a member may have it;
 - adding a group to an administrative unit does not add the group's members to it
   ("Administrative units in Microsoft Entra ID": groups);
 - an eligible hold is no active access, and whatever is reached over an eligible hop is eligible;
@@ -39,8 +40,7 @@ class Hold:
 
     holder: str
     state: str
-    reach: str  # 'deep', 'members' (direct members only) or 'self'
-    on_behalf_of: str | None = None
+    reach: str  # 'deep', 'members' (direct members only), 'licensed' or 'self'
 
 
 @dataclass
@@ -53,9 +53,11 @@ class Naive:
     up: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     holds: dict[str, set[Hold]] = field(default_factory=lambda: defaultdict(set))
     resource: dict[str, str] = field(default_factory=dict)
+    licensed: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def __post_init__(self) -> None:
         """Read the JSON once."""
+        self.users = {user["id"] for user in self.objects.get("users", [])}
         self._membership()
         self._ownership()
         self._roles()
@@ -136,19 +138,22 @@ class Naive:
                 self._hold(
                     f"delegated:{row['resourceId']}:{scope}",
                     row["resourceId"],
-                    Hold(row["clientId"], "active", "self", row.get("principalId")),
+                    Hold(row["clientId"], "active", "self"),
                 )
 
     def _licences(self) -> None:
         for user in self.objects.get("users", []):
             for row in user.get("licenseAssignmentStates") or []:
-                if row.get("assignedByGroup") is None:
-                    sku = f"license:{row['skuId']}"
-                    self._hold(sku, sku, Hold(user["id"], "active", "members"))
+                sku = f"license:{row['skuId']}"
+                group = row.get("assignedByGroup")
+                if group is None:
+                    self._hold(sku, sku, Hold(user["id"], "active", "self"))
+                else:
+                    self.licensed[user["id"], sku].add(group)
         for group in self.objects.get("groups", []):
             for row in group.get("assignedLicenses") or []:
                 sku = f"license:{row['skuId']}"
-                self._hold(sku, sku, Hold(group["id"], "active", "members"))
+                self._hold(sku, sku, Hold(group["id"], "active", "licensed"))
 
     def _units(self) -> None:
         for unit, members in self.links.get("administrative_unit_members", {}).items():
@@ -168,10 +173,12 @@ class Naive:
             node: str, trail: tuple[str, ...], state: str
         ) -> Iterator[tuple[str, tuple[str, ...]]]:
             hops = len(trail) - 1
-            if end not in trail:
+            # An application may hold something on itself; a group is never a member of itself.
+            if not (end in trail and entitlement == f"group:{end}:member"):
                 for hold in holders.get(node, ()):
-                    limit = {"self": 0, "members": 1, "deep": 10**9}[hold.reach]
-                    if hops <= limit:
+                    limit = {"self": 0, "members": 1, "licensed": 1, "deep": 10**9}[hold.reach]
+                    may_be = hops == 0 or (state == "eligible" and principal in self.users)
+                    if hops <= limit and (hold.reach != "licensed" or may_be):
                         both = "eligible" if "eligible" in (state, hold.state) else "active"
                         yield both, (*trail, end)
             for group, edge in self.up.get(node, ()):
@@ -181,6 +188,8 @@ class Naive:
                     )
 
         yield from walk(principal, (principal,), "active")
+        for group in self.licensed.get((principal, entitlement), ()):
+            yield "active", (principal, group, end)
 
     def principals(self) -> set[str]:
         """Every id that holds anything, directly or as a member of a group."""
