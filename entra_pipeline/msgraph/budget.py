@@ -7,7 +7,8 @@ Graph meters directory reads in resource units per app and tenant (3,500, 5,000 
 by tenant size), and some services by requests. It announces pressure from 80 % of a limit on in
 `x-ms-throttle-limit-percentage` and refuses with 429 beyond it. Our pace starts at the largest
 documented limit and is then learned: it falls when Graph reports pressure and recovers, or grows
-past its start, while Graph reports none. A 429 pauses every thread of its service and of no other.
+past its start, while Graph reports none: use below 80 % of a limit, whatever that limit is. A 429
+pauses every thread of its service and of no other.
 
 Source: https://learn.microsoft.com/graph/throttling-limits (identity and access; reports).
 """
@@ -85,8 +86,9 @@ class Window:
 class AdaptiveBucket:
     """A token bucket of resource units whose rate follows Graph's headers.
 
-    rate: units per second, between a fiftieth and four times of `start`; it holds up to
-    `BURST_S` seconds' worth.
+    rate: units per second, between a fiftieth and sixteen times of `start`; it holds up to
+    `BURST_S` seconds' worth. It doubles four times a second while it alone holds us back and Graph
+    has never reported pressure, and grows by a tenth a second once Graph has.
     """
 
     BURST_S = 10.0
@@ -95,11 +97,12 @@ class AdaptiveBucket:
 
     def __init__(self, start: float, now: float) -> None:
         self._floor = start / 50
-        self._ceiling = start * 4
+        self._ceiling = start * 16
         self.rate = start
         self._level = start * self.BURST_S
         self._at = now
         self._pressed_at = -1e9
+        self._was_pressed = False
         self._grown_at = now
         self._spent: deque[tuple[float, float]] = deque()
         self._spent_sum = 0.0
@@ -110,8 +113,7 @@ class AdaptiveBucket:
         amount = min(amount, self.rate * self.BURST_S)
         if self._level < amount and self._may_grow(now):
             # Held back by our own guess alone: Graph reports no pressure, so the guess is low.
-            factor = 1.5 if self._pressed_at < 0 else 1.1
-            self.rate = min(self.rate * factor, self._ceiling)
+            self.rate = min(self.rate * (1.1 if self._was_pressed else 2.0), self._ceiling)
             self._grown_at = now
         if self._level < amount:
             return (amount - self._level) / self.rate
@@ -130,6 +132,7 @@ class AdaptiveBucket:
             return
         first = now - self._pressed_at >= 1.0
         self._pressed_at = now
+        self._was_pressed = True
         self._refill(now)
         if first:
             # The true rate counts, not the one we would have allowed; but a refusal while we
@@ -149,7 +152,7 @@ class AdaptiveBucket:
         return (
             self.rate < self._ceiling
             and now - self._pressed_at > self.QUIET_S
-            and now - self._grown_at > 1.0
+            and now - self._grown_at > (1.0 if self._was_pressed else 0.25)
         )
 
     def _refill(self, now: float) -> None:
