@@ -201,3 +201,16 @@ def test_shared_values_of_generated_users_are_not_changed_in_place() -> None:
     for user_id, user in directory.tenant.objects["users"].items():
         if user_id not in changed_ids:
             assert user == pristine.objects["users"][user_id]
+
+
+def test_a_tenant_from_a_bare_export_can_be_changed() -> None:
+    tenant = Tenant("11111111-1111-4111-8111-111111111111")
+    for collection, count in (("users", 4), ("groups", 6), ("service_principals", 2)):
+        for number in range(count):
+            object_id = f"{collection}-{number}"
+            tenant.objects[collection][object_id] = {"id": object_id, "displayName": object_id}
+    tenant.objects["subscribed_skus"]["s"] = {"id": "s", "skuId": "s"}
+    tenant.objects["applications"]["a"] = {"id": "a"}
+    changes = mutate(Directory(tenant), random.Random(1), 300, NOW)
+    assert len(changes) >= 300
+    assert len({change.reason for change in changes}) > 12

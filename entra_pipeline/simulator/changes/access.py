@@ -38,7 +38,7 @@ def assign_role(s: Session) -> bool:
         return False
     key = (role, principal, scope)
     if any(
-        (row["roleDefinitionId"], row["principalId"], row["directoryScopeId"]) == key
+        (row["roleDefinitionId"], row["principalId"], row.get("directoryScopeId")) == key
         for row in s.objects["role_assignments"].values()
     ):
         return False
@@ -84,7 +84,7 @@ def unassign_role(s: Session) -> bool:
     instances = [
         key
         for key, row in s.objects["role_assignment_schedule_instances"].items()
-        if row["roleAssignmentOriginId"] == found
+        if row.get("roleAssignmentOriginId") == found
     ]
     for key in instances:
         s.remove("role_assignment_schedule_instances", key)
@@ -118,8 +118,9 @@ def end_eligible(s: Session) -> bool:
     if not found:
         return False
     rows = s.objects["role_eligibility_schedule_instances"]
-    schedule = rows[found]["roleEligibilityScheduleId"]
-    for key in [k for k, row in rows.items() if row["roleEligibilityScheduleId"] == schedule]:
+    schedule = rows[found].get("roleEligibilityScheduleId")
+    same = [k for k, row in rows.items() if row.get("roleEligibilityScheduleId") == schedule]
+    for key in same if schedule else [found]:
         s.remove("role_eligibility_schedule_instances", key)
     return True
 
@@ -216,7 +217,8 @@ def consent(s: Session) -> bool:
     principal = s.some("users") if s.rng.random() < 0.7 else None
     # One row for a client, a resource and a principal: more scopes go into the same row.
     if any(
-        (row["clientId"], row["resourceId"], row["principalId"]) == (client, resource_id, principal)
+        (row["clientId"], row["resourceId"], row.get("principalId"))
+        == (client, resource_id, principal)
         for row in s.objects["oauth2_permission_grants"].values()
     ):
         return False

@@ -93,9 +93,11 @@ def delete_application(s: Session) -> bool:
     found = s.some("applications")
     if not found:
         return False
-    app_id = s.objects["applications"][found]["appId"]
+    app_id = s.objects["applications"][found].get("appId")
     principals = [
-        key for key, row in s.objects["service_principals"].items() if row["appId"] == app_id
+        key
+        for key, row in s.objects["service_principals"].items()
+        if app_id and row.get("appId") == app_id
     ]
     s.soft_delete("applications", found)
     for principal in principals:

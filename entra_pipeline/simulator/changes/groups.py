@@ -39,7 +39,7 @@ def add_member(s: Session) -> bool:
     group = s.some_group(_takes_members)
     kinds = ("users",) * 12 + ("service_principals", "devices")
     collection = s.rng.choice(kinds)
-    if group and s.objects["groups"][group]["groupTypes"]:
+    if group and s.objects["groups"][group].get("groupTypes"):
         collection = "users"
     member = s.some(collection)
     if not s.link("group_members", group, member):

@@ -13,7 +13,7 @@ def inherit(s: Session, group_id: str | None, member: str | None, gained: bool) 
     if not group or not user:
         return
     for licence in group.get("assignedLicenses") or ():
-        _change(s, user, licence["skuId"], group["id"], licence["disabledPlans"], gained)
+        _change(s, user, licence["skuId"], group["id"], licence.get("disabledPlans") or [], gained)
 
 
 def give_licence(s: Session) -> bool:
@@ -35,7 +35,7 @@ def take_licence(s: Session) -> bool:
         direct = [
             state["skuId"]
             for state in user.get("licenseAssignmentStates") or ()
-            if state["assignedByGroup"] is None
+            if state.get("assignedByGroup") is None
         ]
         if direct:
             return _change(s, user, s.rng.choice(direct), None, [], False)
@@ -55,7 +55,7 @@ def _change(
     states: list[dict[str, Any]] = [
         state
         for state in before
-        if (state["skuId"], state["assignedByGroup"]) != (sku_id, group_id)
+        if (state["skuId"], state.get("assignedByGroup")) != (sku_id, group_id)
     ]
     held = len(states) < len(before)
     if held == gained:
@@ -71,9 +71,10 @@ def _change(
                 "state": "Active",
             }
         )
-    active = {state["skuId"]: state for state in states if state["state"] == "Active"}
+    active = {state["skuId"]: state for state in states if state.get("state") == "Active"}
     licences = [
-        {"disabledPlans": state["disabledPlans"], "skuId": sku} for sku, state in active.items()
+        {"disabledPlans": state.get("disabledPlans") or [], "skuId": sku}
+        for sku, state in active.items()
     ]
     had = any(licence["skuId"] == sku_id for licence in user.get("assignedLicenses") or ())
     s.patch(
@@ -94,7 +95,9 @@ def count_user(s: Session, user: JsonObject, step: int) -> None:
 def _count(s: Session, sku_id: str, step: int) -> None:
     for key, sku in s.objects["subscribed_skus"].items():
         if step and sku["skuId"] == sku_id:
-            s.patch("subscribed_skus", key, {"consumedUnits": sku["consumedUnits"] + step})
+            s.patch(
+                "subscribed_skus", key, {"consumedUnits": (sku.get("consumedUnits") or 0) + step}
+            )
 
 
 STEPS: tuple[Step, ...] = (

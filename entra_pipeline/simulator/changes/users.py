@@ -151,7 +151,7 @@ def _register(s: Session, user: JsonObject) -> None:
             "systemPreferredAuthenticationMethods": [],
             "userDisplayName": user.get("displayName") or "",
             "userPreferredMethodForSecondaryAuthentication": "none",
-            "userPrincipalName": user["userPrincipalName"],
+            "userPrincipalName": user.get("userPrincipalName") or user["id"],
             "userType": "guest" if user.get("userType") == "Guest" else "member",
         },
     )
