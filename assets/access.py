@@ -1,16 +1,17 @@
 """The entitlement graph: one graph of ops that builds a warehouse beside the published one.
 
+Its outputs are the tables that only the warehouse has: principals, entitlements, grants, groups in
+groups, and the readable copy of the books.
+
 The ops are the steps of `access.build`, so that an operator sees which of them is slow or failed.
 Nothing passes between them but their order: the stage is a file that belongs to the run, and
 Dagster would pickle anything else in clear. The derived tables become readable in the last step,
 which is why all of them are its outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 
@@ -18,6 +19,7 @@ from assets import checks
 from entra_pipeline.access import build
 from entra_pipeline.orchestration import specs, verify
 from entra_pipeline.orchestration.session import Sync
+from entra_pipeline.tables import TABLES
 
 _DERIVED: Final = specs.derived()
 _AFTER: Final = {"after": dg.In(dg.Nothing)}
@@ -41,7 +43,7 @@ def _op(name: str, work: Callable[[Path], int], doc: str) -> dg.OpDefinition:
 def load_stage(context: dg.OpExecutionContext, sync: dg.ResourceParam[Sync]) -> None:
     """Copy the current tables into a new stage."""
     with sync.step("load_stage"):
-        build.load(sync.stage, sync.files(), sync.known(), syncs=sync.sync_rows())
+        build.load(sync.stage, sync.files(), sync.known(), syncs=sync.records())
 
 
 find_principals = _op(
@@ -68,23 +70,25 @@ def finish_stage(sync: dg.ResourceParam[Sync]) -> Iterator[dg.Output[None]]:
         with verify.database(sync.stage) as connection:
             rows = {table.name: verify.rows(connection, table) for table in _DERIVED}
         for name, count in rows.items():
-            yield dg.Output(
-                None, output_name=name, metadata=dict(dg.TableMetadataSet(row_count=count))
-            )
+            yield dg.Output(None, output_name=name, metadata={specs.ROW_COUNT: count})
 
 
 @dg.graph_multi_asset(
     name="entitlement_graph",
-    ins={"table_status": dg.AssetIn(key=specs.TABLE_STATUS, dagster_type=dg.Nothing)},
-    outs={table.name: specs.asset_out(table) for table in _DERIVED},
+    ins={"books": dg.AssetIn(key=specs.BOOKS, dagster_type=dg.Nothing)},
+    outs={table.name: dg.AssetOut(dagster_type=dg.Nothing) for table in _DERIVED},
 )
-def access(table_status: None) -> dict[str, dg.InvokedNodeOutputHandle]:
-    """Effective access, factorised: principals, entitlements, grants, and groups in groups."""
-    done = load_stage(table_status)
+def _entitlement_graph(books: None) -> dict[str, Any]:
+    done = load_stage(books)
     for op in (find_principals, find_entitlements, find_grants, close_groups, count_holders):
         done = op(done)
     finished = finish_stage(done)
     return {table.name: getattr(finished, table.name) for table in _DERIVED}
 
+
+# Graphs of ops take no group and no freshness from their outputs; specs do.
+access = _entitlement_graph.map_asset_specs(
+    lambda spec: specs.described(spec, TABLES[spec.key.path[-1]])
+)
 
 access_checks = [checks.build_stage_checks(table) for table in _DERIVED]

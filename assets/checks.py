@@ -4,8 +4,6 @@ A check is only evaluated when this run learned something about it: a table that
 keeps the last verdict on the rows that are still published.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
@@ -21,16 +19,13 @@ Selected = Collection[dg.AssetCheckKey]
 
 
 def of_status(status: TableStatus, selected: Selected) -> Iterator[dg.AssetCheckResult]:
-    """`complete` and `shrinkage`: what the extraction itself found out."""
+    """`complete`: what the extraction itself found out, shrinkage included."""
     facts: dict[str, int | str] = {"status": status.status.value}
     if status.reason:
         facts["reason"] = status.reason
     whole = status.status is Status.COMPLETE
     severity = dg.AssetCheckSeverity.ERROR if status.status in FATAL else dg.AssetCheckSeverity.WARN
     yield from _result(status.table, "complete", Verdict(whole, facts), selected, severity)
-    if status.status in (Status.COMPLETE, Status.PARTIAL, Status.QUARANTINED):
-        verdict = Verdict(status.status is not Status.QUARANTINED, facts)
-        yield from _result(status.table, "shrinkage", verdict, selected)
 
 
 def of_rows(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCheckResult]:
@@ -112,24 +107,3 @@ def build_stage_checks(table: Table) -> dg.AssetChecksDefinition:
                 )
 
     return check_stage
-
-
-def of_books(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCheckResult]:
-    """`schema`, `key` and `references` of a bookkeeping table, from the books' own rows."""
-    books = {name: sync.books_rows(name) for name in ("syncs", "table_status")}
-    with verify.database() as connection:
-        for name, rows in books.items():
-            connection.register(name, rows)
-        parents = {r.table: r.table for r in table.references}
-        verdicts = {
-            "schema": verify.schema(table, books[table.name].schema),
-            "key": verify.key(connection, table, table.name),
-            "references": verify.references(connection, table, table.name, parents),
-        }
-    for name, verdict in verdicts.items():
-        severity = (
-            dg.AssetCheckSeverity.WARN if name == "references" else dg.AssetCheckSeverity.ERROR
-        )
-        if not verdict.passed and name != "references":
-            sync.note_failure(f"{table.name}: {name}")
-        yield from _result(table.name, name, verdict, selected, severity)

@@ -5,12 +5,10 @@ forty steps of Dagster's would wait on one another for reads that run side by si
 Choice: one step starts one extraction for all the tables that the run selects, and reports each
 of them as soon as it is settled. A table that could not be read is not materialised: its asset
 keeps the time of the last good version and turns stale by itself, its check `complete` says why,
-and the step goes on. What is derived therefore hangs on `table_status`, which is always written,
+and the step goes on. What is derived therefore hangs on the `books`, which are always written,
 and not on forty tables of which one may be missing: a missing output would skip it.
 Trade: in Dagster's timeline these tables are one bar; their own durations are in their metadata.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 
@@ -44,13 +42,22 @@ class ReadConfig(dg.Config):
 
 
 _TABLES = specs.extracted()
-_BOOKS = [table for table in TABLES.values() if table.group == "bookkeeping"]
-
 _SPECS = [
     *(specs.asset_spec(table, skippable=True) for table in _TABLES),
-    *(specs.asset_spec(table, deps=map(specs.key, _TABLES)) for table in _BOOKS),
+    dg.AssetSpec(
+        specs.BOOKS,
+        deps=[specs.key(table) for table in _TABLES],
+        description=(
+            "The durable record of syncs and of how complete each table is. What is derived is "
+            "built from the tables as the books say they are."
+        ),
+        group_name="bookkeeping",
+        owners=list(specs.OWNERS),
+        kinds={"sqlite"},
+        code_version="1",
+    ),
 ]
-_CHECKS = [spec for table in (*_TABLES, *_BOOKS) for spec in specs.check_specs(table)]
+_CHECKS = [spec for table in _TABLES for spec in specs.check_specs(table)]
 
 
 @dg.multi_asset(name="read_tables", specs=_SPECS, check_specs=_CHECKS, can_subset=True)
@@ -76,10 +83,8 @@ def directory(
                 yield from checks.of_rows(sync, table, context.selected_asset_check_keys)
         # References need the other tables of the run to be settled too.
         yield from checks.of_references(sync, wanted, context.selected_asset_check_keys)
-        for table in _BOOKS:
-            if table.name in selected:
-                yield events.books_materialized(table, sync.books)
-                yield from checks.of_books(sync, table, context.selected_asset_check_keys)
-        if specs.TABLE_STATUS.path[-1] not in selected:
-            # Nobody downstream would fail this run for its tables.
+        if specs.BOOKS in context.selected_asset_keys:
+            yield events.books_materialized(sync.known())
+        else:
+            # Nobody downstream will fail this run for its tables.
             sync.raise_for_tables()

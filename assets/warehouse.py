@@ -1,10 +1,8 @@
 """`warehouse.duckdb`, the published copy that is asked, and the verdict on the run."""
 
-from __future__ import annotations
-
 import dagster as dg
-from entra_pipeline.access.publish import publish
 
+from entra_pipeline.access.publish import publish
 from entra_pipeline.orchestration import specs, staleness
 from entra_pipeline.orchestration.session import Sync, reason
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import dagster as dg
 
-from entra_pipeline.lake import Books, CommitInfo, TableStatus
+from entra_pipeline.lake import CommitInfo, TableStatus
 from entra_pipeline.orchestration import specs
-from entra_pipeline.tables import Table
-
-SYNCS_SHOWN = 1000
 
 
 def materialized(status: TableStatus, info: CommitInfo | None) -> dg.MaterializeResult[None]:
@@ -16,7 +16,7 @@ def materialized(status: TableStatus, info: CommitInfo | None) -> dg.Materialize
     return dg.MaterializeResult(
         asset_key=specs.key(status.table),
         metadata={
-            **dg.TableMetadataSet(row_count=status.rows),
+            specs.ROW_COUNT: status.rows or 0,
             **_status(status),
             **_cost(status),
         },
@@ -31,11 +31,12 @@ def observed(status: TableStatus) -> dg.AssetObservation:
     )
 
 
-def books_materialized(table: Table, books: Books) -> dg.MaterializeResult[None]:
-    """One of the bookkeeping tables, which live in the books until they are published."""
-    rows = len(books.statuses()) if table.name == "table_status" else len(books.syncs(SYNCS_SHOWN))
+def books_materialized(statuses: Mapping[str, TableStatus]) -> dg.MaterializeResult[None]:
+    """The books after a reading: how many tables are in which state."""
+    counted = Counter(status.status.value for status in statuses.values())
     return dg.MaterializeResult(
-        asset_key=specs.key(table), metadata=dict(dg.TableMetadataSet(row_count=rows))
+        asset_key=specs.BOOKS,
+        metadata={f"tables/{status}": count for status, count in sorted(counted.items())},
     )
 
 

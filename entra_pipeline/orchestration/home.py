@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
+from entra_pipeline.orchestration.sqlite_events import overrides
 from entra_pipeline.settings import Settings
 
 CONFIG: Final = "dagster.yaml"
@@ -74,7 +76,9 @@ def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     # Alembic tells at INFO about every table of a new storage: noise on an operator's console.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        instance = dg.DagsterInstance.from_config(str(home))
+        instance = dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(home), overrides=overrides(home))
+        )
     except Exception as error:
         # The storage's own message may carry its address with the password in it.
         raise HomeError(

@@ -25,8 +25,10 @@ WRITES_TAG: Final = "entra_pipeline/writes"
 
 RUN_TAGS: Final = {WRITES_TAG: "lake"}
 
-BOOKS: Final = dg.AssetSelection.assets(specs.TABLE_STATUS, specs.SYNCS)
-DERIVED: Final = dg.AssetSelection.groups("access") | dg.AssetSelection.assets(specs.WAREHOUSE)
+BOOKS: Final = dg.AssetSelection.assets(specs.BOOKS)
+DERIVED: Final = dg.AssetSelection.assets(
+    *(specs.key(table) for table in specs.derived()), specs.WAREHOUSE
+)
 
 
 def table_names(*, slow: bool) -> list[str]:

@@ -7,8 +7,10 @@ line, the pages, a schedule or GraphQL started it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -53,8 +55,7 @@ def sync_resource(
             close_dead_runs(instance, directory.path, run.run_id)
             books = Books(directory)
             books.close_dead_syncs(holding_lock=True)
-            for leftover in directory.warehouses.glob("stage-*"):
-                leftover.unlink(missing_ok=True)
+            _remove(directory.warehouses.glob("stage-*"))
             kind, planned = _kind(run), _planned(run)
             sync_id = books.begin_sync(kind, planned)
             instance.add_run_tags(run.run_id, {SYNC_TAG: sync_id})
@@ -73,11 +74,18 @@ def sync_resource(
                 yield opened
                 outcome = opened.outcome
             finally:
-                for leftover in directory.warehouses.glob(f"{opened.stage.name}*"):
-                    leftover.unlink(missing_ok=True)
+                _remove(directory.warehouses.glob(f"{opened.stage.name}*"))
                 books.finish_sync(sync_id, outcome)
 
     return sync
+
+
+def _remove(leftovers: Iterable[Path]) -> None:
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _config(run: dg.DagsterRun) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import IO, Final
 
 from pydantic import SecretStr
 
@@ -52,15 +52,19 @@ class ServeError(RuntimeError):
 
 @dataclass
 class Served:
-    """The running children: where the pages are, and the processes by name."""
+    """The running children: where the pages are, their log (None: standard error), by name."""
 
     url: str
-    log: Path
+    log: Path | None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def dead(self) -> str | None:
         """The name of a child that has ended by itself, if any."""
         return next((n for n, p in self.processes.items() if p.poll() is not None), None)
+
+    def hint(self) -> str:
+        """Where to read more, as the end of a sentence."""
+        return f"; see {self.log}" if self.log else ""
 
 
 def serve(
@@ -90,13 +94,17 @@ def serve(
             homes.prepare(homes.choose(settings, os.environ, home)),
             host,
             port,
+            # A terminal shows one line and keeps the rest in a file; a container's or a service's
+            # log wants it all.
+            log_file=sys.stderr.isatty(),
             stopped=stopping.is_set,
         ) as served:
             if not stopping.is_set():
-                say(f"Dagster's pages: {served.url} (Ctrl-C stops; log: {served.log})")
+                log = f"; log: {served.log}" if served.log else ""
+                say(f"Dagster's pages: {served.url} (Ctrl-C stops{log})")
             while not stopping.wait(0.2):
                 if name := served.dead():
-                    say(f"{name} ended by itself; see {served.log}")
+                    say(f"{name} ended by itself{served.hint()}")
                     return 3
             say("stopping")
         return 0
@@ -128,21 +136,22 @@ def children(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    log_file: bool = True,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Served]:
     """Code server, webserver and daemon, ready when the block begins and gone when it ends.
+
+    They write to `serve.log` in the home, or to this process's standard error.
 
     Raises:
         ServeError: the port is taken, or a child did not come up.
     """
     port = _free_port(host, port)
     shown = f"[{host}]" if ":" in host else host
-    log = home / "serve.log"
-    served = Served(f"http://{shown}:{port}", log)
+    served = Served(f"http://{shown}:{port}", home / "serve.log" if log_file else None)
     given = {**variables, homes.VARIABLE: str(home), "PYTHONUNBUFFERED": "1"}
     # A short path: the name of a Unix socket holds some hundred characters at most.
-    with tempfile.TemporaryDirectory(prefix="entra-") as scratch, log.open("ab") as output:
-        os.chmod(log, 0o600)
+    with tempfile.TemporaryDirectory(prefix="entra-") as scratch, _output(served.log) as output:
         rpc = str(Path(scratch) / "code.sock")
         workspace = Path(scratch) / "workspace.yaml"
         workspace.write_text(
@@ -185,17 +194,24 @@ def children(
             _stop(served)
 
 
+@contextmanager
+def _output(log: Path | None) -> Iterator[IO[bytes] | None]:
+    if log is None:
+        yield None
+        return
+    with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        yield file
+
+
 def _wait(served: Served, stopped: Callable[[], bool], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not stopped():
         if name := served.dead():
-            raise ServeError(f"{name} did not come up; the end of {served.log} says why")
+            raise ServeError(f"{name} did not come up{served.hint()}")
         if ready():
             return
         if time.monotonic() > deadline:
-            raise ServeError(
-                f"Dagster was not ready within {READY_TIMEOUT_S:.0f} s; see {served.log}"
-            )
+            raise ServeError(f"Dagster was not ready within {READY_TIMEOUT_S:.0f} s{served.hint()}")
         time.sleep(0.1)
 
 

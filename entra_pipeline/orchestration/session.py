@@ -11,15 +11,21 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from entra_pipeline.extract.extraction import Extraction, Progress
-from entra_pipeline.lake import Books, Counters, DataDirectory, Lake, Outcome, TableStatus
+from entra_pipeline.lake import (
+    Books,
+    Counters,
+    DataDirectory,
+    Lake,
+    Outcome,
+    SyncRecord,
+    TableStatus,
+)
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import staleness
 from entra_pipeline.settings import Settings
@@ -164,53 +170,25 @@ class Sync:
             if table.group == "directory"
         }
 
-    def sync_rows(self) -> list[dict[str, Any]]:
-        """The rows of the table `syncs` to publish, this sync with the end that it is heading for.
+    def records(self) -> list[SyncRecord]:
+        """The syncs to publish, this one with the end that it is heading for.
 
         The warehouse is published before its sync ends, and only if it ends well but for tables.
         """
-        rows = []
-        for record in self.books.syncs():
-            counters = record.counters
-            finished, outcome = record.finished, record.outcome
-            versions = dict(record.table_versions)
-            if record.sync_id == self.sync_id:
-                finished = datetime.now(UTC)
-                outcome = Outcome.FAILED if self.fatal() else Outcome.SUCCEEDED
-                versions = {
+        return [
+            record
+            if record.sync_id != self.sync_id
+            else replace(
+                record,
+                finished=datetime.now(UTC),
+                outcome=Outcome.FAILED if self.fatal() else Outcome.SUCCEEDED,
+                table_versions={
                     s.table: s.version for s in self.statuses.values() if s.version is not None
-                }
-                counters = self.counters()
-            rows.append(
-                {
-                    "sync_id": record.sync_id,
-                    "kind": record.kind,
-                    "started": record.started,
-                    "finished": finished,
-                    "outcome": outcome.value,
-                    "table_versions": [
-                        {"table": table, "version": version}
-                        for table, version in sorted(versions.items())
-                    ],
-                    **asdict(counters),
-                }
+                },
+                counters=self.counters(),
             )
-        return rows
-
-    def books_rows(self, name: str) -> pa.Table:
-        """A bookkeeping table in its declared schema."""
-        if name == "syncs":
-            rows = self.sync_rows()
-        else:
-            rows = [
-                {
-                    **asdict(status),
-                    "status": status.status.value,
-                    "notes": [{"note": n, "count": c} for n, c in sorted(status.notes.items())],
-                }
-                for status in self.known().values()
-            ]
-        return pa.Table.from_pylist(rows, schema=TABLES[name].schema())
+            for record in self.books.syncs()
+        ]
 
     def counters(self) -> Counters:
         """What this sync has spent on Graph so far."""

@@ -69,9 +69,8 @@ def rows(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
 
 def columns(connection: duckdb.DuckDBPyConnection, table: Table) -> pa.Schema:
     """The schema of a table of the connected database."""
-    reader = connection.execute(f'SELECT * FROM "{table.name}" LIMIT 0').to_arrow_reader()
-    assert reader is not None  # noqa: S101 - narrows for the type checker
-    return reader.schema
+    nothing: pa.Table = connection.table(table.name).limit(0).to_arrow_table()
+    return nothing.schema
 
 
 def key(connection: duckdb.DuckDBPyConnection, table: Table, source: str | None) -> Verdict:
