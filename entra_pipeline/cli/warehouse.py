@@ -39,11 +39,13 @@ def open_warehouse(given: Path | None) -> Iterator[Warehouse]:
     """Open the published warehouse, or say which command makes one; errors become messages."""
     from entra_pipeline.access.questions import CursorError, QueryError, Warehouse, WarehouseError
 
-    directory = existing(given)
-    if not directory.warehouse_link.exists():
-        raise _nothing_published(directory)
+    # By its name, not through `lake`: that would load Arrow and Delta Lake for half a second.
+    directory = data_dir(given)
+    link = directory / "warehouse.duckdb"
+    if not link.exists():
+        raise _nothing_published(existing(directory))
     try:
-        with Warehouse.open(directory.warehouse_link) as warehouse:
+        with Warehouse.open(link) as warehouse:
             yield warehouse
     except CursorError as error:
         raise CliError(str(error)) from error
