@@ -1,7 +1,7 @@
 """One extraction into a lake, without Dagster, by the settings in the environment.
 
-Arguments: optionally ``--record FILE``: every request is written there as a JSON line, so that
-``replay`` can send the very same again (the bearer token is not written).
+Arguments: ``--record FILE``: every request is written there as a JSON line, so that ``replay``
+can send the very same again (the bearer token is not written). ``--only A,B``: these tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from entra_pipeline.settings import Settings
 KEPT_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "ConsistencyLevel", "Prefer")
 
 
-def main(record: Path | None) -> dict[str, Any]:
+def main(record: Path | None, only: str | None) -> dict[str, Any]:
     """Extract every table that is not slow; say what it cost."""
     settings = Settings.load()
     rows: list[dict[str, Any]] = []
@@ -54,7 +54,8 @@ def main(record: Path | None) -> dict[str, Any]:
     books = Books(directory)
     started = time.perf_counter()
     sync_id = books.begin_sync("benchmark", [])
-    statuses = run(settings, client, Lake(directory.lake), books, sync_id)
+    tables = only.split(",") if only else None
+    statuses = run(settings, client, Lake(directory.lake), books, sync_id, tables)
     wall = time.perf_counter() - started
     counts = client.meter.snapshot()
     client.close()
@@ -79,4 +80,6 @@ def main(record: Path | None) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path)
-    print(json.dumps(main(parser.parse_args().record)))
+    parser.add_argument("--only")
+    arguments = parser.parse_args()
+    print(json.dumps(main(arguments.record, arguments.only)))

@@ -81,9 +81,7 @@ def simulator(users: int, groups: int, latency_ms: int, seed: int = 7) -> Iterat
     """A simulated tenant in its own process, on a plain port, with throttling off."""
     from entra_pipeline.simulator.process import running
 
-    with running(
-        users=users, groups=groups, seed=seed, latency_ms=latency_ms, http=True, ready_timeout_s=300
-    ) as sim:
+    with running(users=users, groups=groups, seed=seed, latency_ms=latency_ms, http=True) as sim:
         yield sim
 
 
