@@ -1,14 +1,20 @@
 """Rows made ready for storing: conformed to a declaration, sorted by key, free of duplicates.
 
-Pure functions on Arrow tables. The order and the digest make equal content equal bytes, whatever
-order Graph sent it in; nothing here reads or writes files.
+Pure functions on Arrow tables; nothing here reads or writes files. The order and the digest make
+equal content equal bytes, whatever order Graph sent it in.
+
+A second, sorted copy of a table is never made: the order is kept as row numbers, and rows are
+gathered slice by slice. Measured with 100,000 users (96 MB of Arrow): a commit adds 80 MB of memory
+that way, 310 MB with a sorted copy and Delta's own writer, for the same CPU.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +28,10 @@ if TYPE_CHECKING:
 
 # The digest is taken over slices of this many rows, so that it does not depend on how the rows
 # came in chunks.
-_SLICE: Final = 65_536
+_SLICE: Final = 16_384
+# Rows are gathered so many bytes at a time, about: gathering costs something per call (0.2 s for
+# 1.5 million rows in calls of 180,000, 1.4 s in calls of 16,000), and memory by its size.
+_GATHER_BYTES: Final = 16 * 2**20
 
 
 def conform(table: Table, rows: pa.Table) -> pa.Table:
@@ -62,27 +71,70 @@ def conform(table: Table, rows: pa.Table) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def in_order(table: Table, rows: pa.Table) -> tuple[pa.Table, int]:
-    """The rows sorted by key, one a key, and how many were dropped as duplicates.
+@dataclass(frozen=True)
+class Ordered:
+    """Rows in key order, one a key."""
+
+    rows: pa.Table  # in the order given, duplicates and all
+    order: pa.Array[pa.UInt64Scalar]  # numbers of the rows to take, in key order
+    duplicates: int  # rows left out because another had the same key
+    digest: str  # hash (64 hex digits) of names, types and values; descriptions do not count
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.order)
+
+    def slices(self) -> Iterator[pa.Table]:
+        """The rows, about 16 MiB at a time."""
+        return _slices(self.rows, self.order)
+
+
+def in_order(table: Table, rows: pa.Table) -> Ordered:
+    """The rows sorted by key, one a key.
 
     Of rows with one key the last given stays: Graph repeats an object that moved between pages,
     and the later sight of it is the truer one.
     """
-    if rows.num_rows < 2:
-        return rows, 0
     order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.key])
-    positions = order.to_numpy()
-    if not np.array_equal(positions, np.arange(len(positions), dtype=positions.dtype)):
-        rows = rows.take(order)
-    del order, positions
-    same = np.ones(rows.num_rows - 1, dtype=np.bool_)
-    for name in table.key:
-        column = rows.column(name)
-        same &= pc.equal(column.slice(0, len(column) - 1), column.slice(1)).to_numpy()
-    duplicates = int(np.count_nonzero(same))
+    content, repeated = _examine(table, rows, order)
+    duplicates = int(np.count_nonzero(repeated))
     if duplicates:
-        rows = rows.filter(pa.array(np.append(~same, True)))
-    return rows, duplicates
+        order = order.filter(pa.array(~repeated))
+        content, _ = _examine(table, rows, order)
+    return Ordered(rows, order, duplicates, content)
+
+
+def _slices(rows: pa.Table, order: Any) -> Iterator[pa.Table]:
+    fitting = _GATHER_BYTES * rows.num_rows // max(rows.nbytes, 1)
+    size = max(fitting // _SLICE, 1) * _SLICE
+    for start in range(0, len(order), size):
+        yield rows.take(order.slice(start, size))
+
+
+def _examine(table: Table, rows: pa.Table, order: Any) -> tuple[str, np.ndarray[Any, Any]]:
+    """The digest, and for each place in the order whether the next row has the same key."""
+    hashing = _Hash()
+    bare = pa.schema([pa.field(field.name, field.type) for field in rows.schema])
+    repeated = np.zeros(len(order), dtype=np.bool_)
+    last: pa.Table | None = None
+    place = 0
+    with pa.PythonFile(hashing, mode="w") as sink, pa.ipc.new_stream(sink, bare) as stream:
+        for piece in _slices(rows, order):
+            even = piece.cast(bare).combine_chunks()
+            for start in range(0, even.num_rows, _SLICE):
+                for batch in even.slice(start, _SLICE).to_batches():
+                    stream.write_batch(batch)
+            keys = piece.select(list(table.key))
+            if last is not None:  # the last row of the slice before, against the first of this
+                keys = pa.concat_tables([last, keys])
+            same = np.ones(max(keys.num_rows - 1, 0), dtype=np.bool_)
+            for column in keys.columns:
+                same &= pc.equal(column.slice(0, len(same)), column.slice(1)).to_numpy()
+            repeated[place : place + len(same)] = same
+            place += len(same)
+            last = keys.slice(keys.num_rows - 1)
+    return hashing.sha256.hexdigest(), repeated
 
 
 class _Hash(io.RawIOBase):
@@ -97,18 +149,3 @@ class _Hash(io.RawIOBase):
     def write(self, data: Buffer, /) -> int:
         self.sha256.update(data)
         return memoryview(data).nbytes
-
-
-def digest(rows: pa.Table) -> str:
-    """A hash (64 hex digits) of names, types and values, for rows that are in order.
-
-    Descriptions do not count. Measured at 1.6 GB/s, so it costs less than the sorting.
-    """
-    hashing = _Hash()
-    bare = rows.cast(pa.schema([pa.field(f.name, f.type) for f in rows.schema]))
-    with pa.PythonFile(hashing, mode="w") as sink, pa.ipc.new_stream(sink, bare.schema) as stream:
-        for start in range(0, bare.num_rows, _SLICE):
-            piece = bare.slice(start, _SLICE).combine_chunks()
-            for batch in piece.to_batches():
-                stream.write_batch(batch)
-    return hashing.sha256.hexdigest()

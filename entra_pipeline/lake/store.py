@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,16 +23,18 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from entra_pipeline import tables as registry
 from entra_pipeline.lake.errors import LakeError, NewerTableError
-from entra_pipeline.lake.rows import conform, digest, in_order
+from entra_pipeline.lake.rows import Ordered, conform, in_order
 from entra_pipeline.tables import Table
 
 _METADATA: Final = "entra_pipeline"
-# Rows of a row group: what DuckDB reads as one unit of parallel work.
+# At most so many rows in a row group: what DuckDB reads as one unit of parallel work. Row groups
+# are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
 _ROW_GROUP: Final = 122_880
 _GRACE: Final = timedelta(hours=6)
 
@@ -96,24 +100,23 @@ class Lake:
         stored table was written by a newer program; the stored table is then untouched.
         """
         current = self._current(table)
-        ordered, duplicates = in_order(table, conform(table, rows))
-        del rows
-        content = digest(ordered)
+        ordered = in_order(table, conform(table, rows))
         info = CommitInfo(
             table=table.name,
             version=0 if current is None else current.version + 1,
-            rows=ordered.num_rows,
+            rows=ordered.count,
             sync_id=sync_id,
             as_of=as_of.astimezone(UTC),
             declaration=table.version,
-            digest=content,
+            digest=ordered.digest,
             cursor=cursor,
         )
-        if current is not None and current.digest == content:
+        changed = current is None or current.digest != ordered.digest
+        if changed:
+            self._write(table, ordered, info)
+        else:
             self._touch(info)
-            return Commit(info, changed=False, duplicates=duplicates)
-        self._write(table, ordered, info)
-        return Commit(info, changed=True, duplicates=duplicates)
+        return Commit(info, changed=changed, duplicates=ordered.duplicates)
 
     def info(self, name: str) -> CommitInfo | None:
         """What the current version says about itself; None when nothing was ever committed."""
@@ -138,11 +141,7 @@ class Lake:
         schema = table.schema()
         if columns is not None:
             schema = pa.schema([schema.field(column) for column in columns])
-        stored = self._readable(name)
-        files = [] if stored is None else sorted(stored.file_uris())
-        if len(files) > 1:  # each holds a range of keys; their names say nothing about the order
-            files.sort(key=lambda file: _first_key(file, table))
-        pieces = [_read_file(file, schema) for file in files]
+        pieces = [_read_file(file, schema) for file in self.files(name)]
         return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
     def evolve(self, name: str) -> bool:
@@ -156,18 +155,18 @@ class Lake:
         current = self._current(table)
         if current is None or current.declaration == table.version:
             return False
-        ordered, _ = in_order(table, self.read(name))
+        ordered = in_order(table, self.read(name))
         self._write(
             table,
             ordered,
             CommitInfo(
                 table=name,
                 version=current.version + 1,
-                rows=ordered.num_rows,
+                rows=ordered.count,
                 sync_id=current.sync_id,
                 as_of=current.as_of,
                 declaration=table.version,
-                digest=digest(ordered),
+                digest=ordered.digest,
                 cursor=None,
             ),
         )
@@ -247,21 +246,28 @@ class Lake:
                 f"({type(error).__name__}); move the folder away and sync again"
             ) from error
 
-    def _write(self, table: Table, ordered: pa.Table, info: CommitInfo) -> None:
+    def _write(self, table: Table, ordered: Ordered, info: CommitInfo) -> None:
+        """A commit of new data: one file, which the log then names in place of all others."""
         folder = self.root / table.name
         folder.mkdir(parents=True, exist_ok=True)
-        write_deltalake(
-            folder,
-            ordered.cast(_commented(table)),
-            mode="overwrite",
-            schema_mode="overwrite",
-            name=table.name,
-            description=table.doc,
-            writer_properties=WriterProperties(
-                compression="ZSTD", compression_level=1, max_row_group_size=_ROW_GROUP
-            ),
-            commit_properties=_properties(info),
-        )
+        schema = _commented(table)
+        added = [_write_file(folder, table, ordered, schema)] if ordered.count else []
+        if info.version == 0:
+            create_table_with_add_actions(
+                str(folder),
+                Schema.from_arrow(schema),
+                added,
+                name=table.name,
+                description=table.doc,
+                commit_properties=_properties(info),
+            )
+        else:
+            DeltaTable(folder).create_write_transaction(
+                [*added],
+                mode="overwrite",
+                schema=Schema.from_arrow(schema),
+                commit_properties=_properties(info),
+            )
 
     def _touch(self, info: CommitInfo) -> None:
         """A commit without data: the log learns that the same rows were seen again."""
@@ -298,6 +304,37 @@ def _properties(info: CommitInfo) -> CommitProperties:
     )
 
 
+def _write_file(folder: Path, table: Table, ordered: Ordered, schema: pa.Schema) -> AddAction:
+    """The rows as one Parquet file, on disk before the log can name it."""
+    path = folder / f"part-00000-{uuid.uuid4()}.zstd.parquet"
+    key = table.key[0]  # the only column whose extremes follow from the order
+    extremes: list[Any] = []
+    try:
+        with path.open("wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as writer:
+                for piece in ordered.slices():
+                    writer.write_table(piece.cast(schema), row_group_size=_ROW_GROUP)
+                    extremes += (piece.column(key)[0].as_py(), piece.column(key)[-1].as_py())
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # a full disk should not fill further with each attempt
+        raise
+    stats = {
+        "numRecords": ordered.count,
+        "minValues": {key: extremes[0]},
+        "maxValues": {key: extremes[-1]},
+    }
+    return AddAction(
+        path=path.name,
+        size=path.stat().st_size,
+        partition_values={},
+        modification_time=int(path.stat().st_mtime * 1000),
+        data_change=True,
+        stats=json.dumps(stats),
+    )
+
+
 def _read_file(path: str, schema: pa.Schema) -> pa.Table:
     """One Parquet file in the given schema; columns that it lacks are null."""
     with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
@@ -310,9 +347,3 @@ def _read_file(path: str, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, schema=schema)
-
-
-def _first_key(path: str, table: Table) -> tuple[str, ...]:
-    with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
-        row = next(file.iter_batches(batch_size=1, columns=list(table.key)))
-        return tuple(row.column(name)[0].as_py() for name in table.key)
