@@ -179,7 +179,7 @@ def assign_app_role(s: Session) -> bool:
         row["principalId"] == principal
         and row["resourceId"] == resource_id
         and row["appRoleId"] == role
-        for row in s.objects["app_role_assignments"].values()
+        for row in s.rows_naming("app_role_assignments", principal)
     ):
         return False
     return s.put(
@@ -219,7 +219,7 @@ def consent(s: Session) -> bool:
     if any(
         (row["clientId"], row["resourceId"], row.get("principalId"))
         == (client, resource_id, principal)
-        for row in s.objects["oauth2_permission_grants"].values()
+        for row in s.rows_naming("oauth2_permission_grants", client)
     ):
         return False
     return s.put(

@@ -10,13 +10,21 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Protocol
 
-from entra_pipeline.simulator.tenant import RELATIONS, JsonObject, Tenant
+from entra_pipeline.simulator.tenant import RELATIONS, JsonObject, Tenant, key_of
 
 
 class Directory(Protocol):
     """How `mutate` reads and changes a directory."""
 
     tenant: Tenant
+
+    def targets(self, relation: str, source: str) -> list[str]:
+        """Targets of a source's links. Not to be changed."""
+        ...
+
+    def sources(self, relation: str, target: str) -> list[str]:
+        """Sources that link to a target. Not to be changed."""
+        ...
 
     def put(self, collection: str, obj: JsonObject) -> None:
         """Create an object, or replace the one with its id."""
@@ -73,6 +81,7 @@ class Session:
         self.done: list[Change] = []
         self.reason = ""
         self._ids: dict[str, list[str]] = {}
+        self._naming: dict[str, dict[str, dict[str, None]]] = {}
 
     # Reading
 
@@ -101,6 +110,26 @@ class Session:
                 return source, self.rng.choice(rows[source])
         return None
 
+    def rows_naming(self, collection: str, object_id: str) -> list[JsonObject]:
+        """Rows of one of the collections in `_ENDS_WITH` that name an object."""
+        index = self._naming.get(collection)
+        if index is None:
+            index = self._naming[collection] = {}
+            for key, row in self.objects[collection].items():
+                for name in _ENDS_WITH[collection]:
+                    index.setdefault(row.get(name) or "", {})[key] = None
+        rows = self.objects[collection]
+        return [rows[key] for key in index.get(object_id, ())]
+
+    def _reindex(self, collection: str, key: str, row: JsonObject, present: bool) -> None:
+        index = self._naming.get(collection)
+        for name in _ENDS_WITH.get(collection, ()) if index is not None else ():
+            held = self._naming[collection].setdefault(row.get(name) or "", {})
+            if present:
+                held[key] = None
+            else:
+                held.pop(key, None)
+
     # Writing
 
     def note(self, op: str, target: str, *ids: str) -> bool:
@@ -111,6 +140,7 @@ class Session:
     def put(self, collection: str, obj: JsonObject) -> bool:
         """Create or replace an object."""
         self.directory.put(collection, obj)
+        self._reindex(collection, obj["id"], obj, present=True)
         self._ids.pop(collection, None)
         return self.note("put", collection, obj["id"])
 
@@ -121,7 +151,10 @@ class Session:
 
     def remove(self, collection: str, object_id: str) -> bool:
         """Delete for good; the id may lie in `deleted_items`."""
+        row = self.objects[collection].get(object_id)
         self.directory.remove(collection, object_id)
+        if row is not None:
+            self._reindex(collection, object_id, row, present=False)
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
         return self.note("remove", collection, object_id)
@@ -153,49 +186,46 @@ class Session:
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
         self.note("restore", collection, object_id)
-        # Its links come back, but what they name may have been deleted in the meantime, and who
-        # reported to it may have got another manager.
-        tenant = self.directory.tenant
-        for relation, (source_collection, _) in RELATIONS.items():
-            stale = [
-                (source, target)
-                for source, targets in tenant.links[relation].items()
-                if source == object_id or object_id in targets
-                for target in targets
-                if object_id in (source, target)
-                and (
-                    source not in tenant.objects[source_collection]
-                    or tenant.collection_of(target) is None
-                    or (relation == "managers" and target != targets[0])
-                )
-            ]
-            for link in stale:
-                self.unlink(relation, link)
+        self._drop_stale_links(collection, object_id)
         return True
+
+    def _drop_stale_links(self, collection: str, object_id: str) -> None:
+        """Links come back with a restored object, but some may have become untrue.
+
+        What they name may have been deleted in the meantime, and who reported to the object may
+        have got another manager.
+        """
+        tenant = self.directory.tenant
+        for relation, (source_collection, target_collections) in RELATIONS.items():
+            if source_collection == collection:
+                for target in list(self.directory.targets(relation, object_id)):
+                    if tenant.collection_of(target) is None:
+                        self.unlink(relation, (object_id, target))
+            if collection in target_collections:
+                for source in list(self.directory.sources(relation, object_id)):
+                    gone = source not in tenant.objects[source_collection]
+                    targets = self.directory.targets(relation, source)
+                    if gone or (relation == "managers" and targets[0] != object_id):
+                        self.unlink(relation, (source, object_id))
 
     def end_access(self, object_id: str) -> None:
         """Remove what ends with an object that is gone for good.
 
         Assignments of app roles and consents end; role assignments stay behind, as in Graph.
         """
-        for collection, keys in _ENDS_WITH:
-            gone = [
-                key
-                for key, row in self.objects[collection].items()
-                if any(row.get(name) == object_id for name in keys)
-            ]
-            for key in gone:
-                self.remove(collection, key)
+        for collection in _ENDS_WITH:
+            for row in self.rows_naming(collection, object_id):
+                self.remove(collection, key_of(collection, row))
 
 
-_ENDS_WITH = (
-    ("app_role_assignments", ("principalId", "resourceId")),
-    ("oauth2_permission_grants", ("principalId", "clientId", "resourceId")),
-    ("group_eligibility_schedule_instances", ("principalId", "groupId")),
-    ("group_assignment_schedule_instances", ("principalId", "groupId")),
-    ("synchronization_jobs", ("servicePrincipalId",)),
-    ("authentication_methods", ("userId",)),
-)
+_ENDS_WITH: dict[str, tuple[str, ...]] = {
+    "app_role_assignments": ("principalId", "resourceId"),
+    "oauth2_permission_grants": ("principalId", "clientId", "resourceId"),
+    "group_eligibility_schedule_instances": ("principalId", "groupId"),
+    "group_assignment_schedule_instances": ("principalId", "groupId"),
+    "synchronization_jobs": ("servicePrincipalId",),
+    "authentication_methods": ("userId",),
+}
 """Collection, and its properties that name an object without which the row cannot be."""
 
 Step = tuple[str, Callable[[Session], bool], int]
