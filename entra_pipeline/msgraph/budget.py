@@ -92,6 +92,10 @@ class AdaptiveBucket:
     """
 
     BURST_S = 10.0
+    WINDOW_S = 10.0
+    """Graph's limits are per ten seconds."""
+    CUT_S = 1.0
+    """Shortest time between two adjustments to reported pressure."""
     QUIET_S = 10.0
     """Seconds without pressure after which the rate may grow."""
 
@@ -103,6 +107,7 @@ class AdaptiveBucket:
         self._at = now
         self._pressed_at = -1e9
         self._was_pressed = False
+        self._cut_at = -1e9
         self._grown_at = now
         self._spent: deque[tuple[float, float]] = deque()
         self._spent_sum = 0.0
@@ -127,20 +132,21 @@ class AdaptiveBucket:
         self._note(amount, now)
 
     def pressed(self, fraction: float, now: float) -> None:
-        """Graph reports use at `fraction` of its limit (0.8 and more); 2 stands for a 429."""
-        if now - self._pressed_at < 1.0 and fraction < 2:
-            return
-        first = now - self._pressed_at >= 1.0
+        """Graph reports use at `fraction` of its limit (0.8 and more); 2 stands for a refusal."""
         self._pressed_at = now
         self._was_pressed = True
+        if now - self._cut_at < self.CUT_S:
+            return
+        self._cut_at = now
         self._refill(now)
-        if first:
-            # The true rate counts, not the one we would have allowed; but a refusal while we
-            # ask for little is not about our rate, so one cut is at most to a quarter.
-            used = self._used(now)
-            base = min(self.rate, used) if used > 0 else self.rate
-            factor = 0.5 if fraction >= 2 else 0.75 if fraction >= 1 else 0.9
-            self.rate = max(base * factor, self.rate / 4, self._floor)
+        self._forget(now)
+        # What was really used says more than the rate that we would have allowed: used / fraction
+        # is the limit itself, and nine tenths of it is where we want to be.
+        used = self._spent_sum / self.WINDOW_S
+        wanted = 0.8 * min(self.rate, used) if fraction >= 2 else 0.9 * used / fraction
+        # A refusal while we ask for little is not about our rate: down to a quarter at once, at
+        # most. And up only slowly.
+        self.rate = max(min(wanted, self.rate * 1.1), self.rate / 4, self._floor)
         self._level = min(self._level, self.rate)
 
     def emptied(self, until: float) -> None:
@@ -163,14 +169,11 @@ class AdaptiveBucket:
     def _note(self, amount: float, now: float) -> None:
         self._spent.append((now, amount))
         self._spent_sum += amount
-        while self._spent and self._spent[0][0] < now - 10.0:
-            self._spent_sum -= self._spent.popleft()[1]
+        self._forget(now)
 
-    def _used(self, now: float) -> float:
-        """Units per second over the last ten seconds at most."""
-        if not self._spent:
-            return 0.0
-        return self._spent_sum / max(now - self._spent[0][0], 1.0)
+    def _forget(self, now: float) -> None:
+        while self._spent and self._spent[0][0] < now - self.WINDOW_S:
+            self._spent_sum -= self._spent.popleft()[1]
 
 
 class PauseTooLongError(Exception):

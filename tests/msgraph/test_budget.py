@@ -146,3 +146,30 @@ def test_a_refusal_pauses_all_threads_of_the_service(world):
 )
 def test_units_follow_the_documented_table(method, url, units):
     assert units_of(method, url) == units
+
+
+@pytest.mark.parametrize("limit", [350, 500, 800, 3000])
+def test_the_pace_settles_just_below_a_limit_that_nobody_told_us(clock, limit):
+    """A service of `limit` units a second that announces pressure from 80 % on and then refuses."""
+    budget = Budget(clock)
+    level, at = 10.0 * limit, clock.monotonic()
+    served = refused = 0
+    start = clock.monotonic()
+    while clock.monotonic() < start + 180:
+        budget.acquire(Service.DIRECTORY, 40, 20, patience=900)
+        clock.advance(0.004)
+        now = clock.monotonic()
+        level = min(level + (now - at) * limit, 10.0 * limit)
+        at = now
+        settled = now > start + 60
+        if level < 40:
+            refused += settled
+            budget.throttled(Service.DIRECTORY, 1)
+        else:
+            level -= 40
+            served += 40 * settled
+            share = 1 - level / (10 * limit)
+            if share >= 0.8:
+                budget.observed(Service.DIRECTORY, estimated=40, charged=40, percentage=share)
+    assert served / 120 > 0.8 * limit
+    assert refused < served / 40 / 100
