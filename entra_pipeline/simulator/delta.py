@@ -36,7 +36,7 @@ _BY_DEFAULT: dict[str, tuple[str, ...]] = {"groups": ("members",), "directoryRol
 _ID_FILTER = re.compile(r"^\s*id eq '([^']+)'(?:\s+or\s+id eq '([^']+)')*\s*$")
 _ONE_ID = re.compile(r"id eq '([^']+)'")
 _MAX_IDS = 50
-_MEMBERS_PER_PAGE = 2000
+_MEMBERS_PER_PAGE = 1000
 
 Link = tuple[str, bool]
 """Target id, and whether the link was taken away."""
@@ -100,7 +100,7 @@ class Deltas:
             cursor = self._cursors.resume(query.skiptoken, entity_set.path)
             return self._page(request, cursor.plan, cursor.items, cursor.position)
         visible = self._visible_sequence()
-        if query.deltatoken is not None and query.deltatoken.lower() != "latest":
+        if query.deltatoken and query.deltatoken.lower() != "latest":
             since = self._read_token(entity_set, query)
             entries: list[_Entry] = list(self._changes(since, visible))
             minimal = "return=minimal" in request.headers.get("prefer", "")
@@ -110,8 +110,9 @@ class Deltas:
         names, navigations = self._tracked(entity_set, query)
         ids = _filtered_ids(query.filter)
         round_ = _Round(entity_set, names, navigations, ids, visible)
-        if query.deltatoken is not None:
+        if query.deltatoken:
             return self._page(request, round_, [], 0)
+        # None, or empty as in the Location of a 410: from the beginning.
         return self._page(request, round_, list(self._everything(round_)), 0)
 
     def _visible_sequence(self) -> int:

@@ -105,7 +105,7 @@ class Options:
     delta_life_s: float = 7 * 86400.0
     delta_page: int = 200
     """Objects a page of a delta round."""
-    delta_slice: int = 500
+    delta_slice: int = 400
     """Members of one group on one page of a delta round."""
     empty_page_every: int = 0
     """Every so many pages of a list an empty one comes first; 0 for never."""
