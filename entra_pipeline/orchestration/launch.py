@@ -8,6 +8,7 @@ created: a second sync is told who holds it and leaves no failed run behind.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -160,8 +161,10 @@ def _problem(event: dg.DagsterEvent) -> str:
     error = getattr(event.event_specific_data, "error", None)
     while error is not None and error.cause is not None:
         error = error.cause
-    text = error.message.strip().splitlines()[0] if error is not None else event.message
-    return f"{event.step_key}: {text}" if event.step_key else str(text)
+    text = str(event.message if error is None else error.message)
+    # The class without the package it lives in, and one line of what may be several.
+    text = re.sub(r"^[\w.]+\.(\w+): ", r"\1: ", " ".join(text.split()))
+    return f"{event.step_key}: {text}" if event.step_key else text
 
 
 def _origin(job_name: str) -> RemoteJobOrigin:
