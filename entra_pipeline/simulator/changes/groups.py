@@ -97,11 +97,10 @@ def close_cycle(s: Session) -> bool:
 
 def break_cycle(s: Session) -> bool:
     """Take a group out of one that it contains directly."""
-    groups, rows = s.objects["groups"], s.links["group_members"]
-    for group in groups:
-        for member in rows.get(group, ()):
-            if member in groups and group in rows.get(member, ()):
-                return s.unlink("group_members", (member, group))
+    for group in s.objects["groups"]:
+        for holder in s.directory.sources("group_members", group):
+            if group in s.directory.sources("group_members", holder):
+                return s.unlink("group_members", (holder, group))
     return False
 
 
