@@ -168,8 +168,11 @@ def query(
       entra-pipeline query "FROM who_can('role:62e90394-69f5-4237-9190-012177145e10@/')" --json
     """
     with open_warehouse(data_dir) as warehouse:
-        document = warehouse.query(sql, limit=_limit(limit)).to_json()
-    rows: list[list[Any]] = document["rows"]
+        document = warehouse.query(sql).to_json()
+    most = _limit(limit)
+    document["truncated"] = most is not None and len(document["rows"]) > most
+    rows: list[list[Any]] = document["rows"][:most]
+    document["rows"] = rows
     if output.is_json():
         output.print_json(document)
     else:

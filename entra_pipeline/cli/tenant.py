@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,7 +11,7 @@ from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
-    from entra_pipeline.settings import SettingsError
+    from entra_pipeline.settings import Settings, SettingsError
 
 _MARKS = {
     "ok": "[green]ok     [/]",
@@ -31,7 +32,8 @@ def doctor(json_: options.Json = False) -> None:
     from entra_pipeline.settings import Settings, SettingsError
 
     try:
-        document = diagnose(Settings.load()).to_json()
+        settings = Settings.load()
+        document = diagnose(settings, dagster_storage=lambda: _dagster_storage(settings)).to_json()
     except SettingsError as error:
         document = _settings_are_wrong(error)
     if output.is_json():
@@ -72,6 +74,17 @@ def logout() -> None:
 
     gone = sign_out(Settings.for_data_only())
     output.say("Signed out; the kept token is gone." if gone else "Nobody was signed in.")
+
+
+def _dagster_storage(settings: Settings) -> str:
+    """Open Dagster's storage, as a sync would, and name it; HomeError says why it cannot be."""
+    from entra_pipeline.orchestration import home as homes
+
+    home = homes.choose(settings, os.environ)
+    if not (home / homes.CONFIG).exists():
+        return f"{home}: the first sync makes it"
+    with homes.open_instance(home) as instance:
+        return f"{home}: {type(instance.run_storage).__name__}"
 
 
 def _settings_are_wrong(error: SettingsError) -> dict[str, Any]:
