@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -395,9 +396,14 @@ class Settings(BaseSettings):
         return self._unknown
 
     def proxies_for(self, url: str) -> dict[str, str]:
-        """Proxies of the environment for `url` by scheme, NO_PROXY respected."""
+        """Proxies of the environment for `url` by scheme, NO_PROXY respected.
+
+        None for link-local addresses: a machine's own metadata service answers there.
+        """
         from requests.utils import get_environ_proxies
 
+        if (urlsplit(url).hostname or "").startswith("169.254."):
+            return {}
         return get_environ_proxies(url)
 
     def _complete_sets(self) -> dict[Auth, str]:

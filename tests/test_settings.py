@@ -178,6 +178,16 @@ def test_an_address_is_tolerant_of_what_follows_the_port(monkeypatch, value, exp
     assert not endpoints.authority_is_known
 
 
+def test_proxies_are_those_of_the_environment_but_for_the_machines_own_metadata(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    given(monkeypatch, HTTP_PROXY="http://p:1", HTTPS_PROXY="http://p:2", NO_PROXY="inside.example")
+    settings = Settings.load()
+    assert settings.proxies_for("https://graph.microsoft.com")["https"] == "http://p:2"
+    assert settings.proxies_for("https://inside.example") == {}
+    assert settings.proxies_for("http://169.254.169.254/metadata") == {}
+
+
 def test_every_setting_has_a_description_and_a_section():
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -149,7 +149,7 @@ class GraphClient:
             try:
                 page = self._page(request, walk)
             except PageTokenExpiredError:
-                if walk.generation >= MAX_RESTARTS:
+                if request is first or walk.generation >= MAX_RESTARTS:
                     raise
                 log.info("%s: page token expired, the collection starts again", first.template)
                 self.meter.add(table, retries=1)

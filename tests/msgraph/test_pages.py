@@ -103,6 +103,13 @@ def test_page_tokens_that_always_expire_end_in_an_error(world):
     assert len(firsts) == 6
 
 
+def test_an_expired_link_to_begin_with_cannot_be_begun_again(world):
+    w = world(lambda _seen: Reply(400, json=error_body("Directory_ExpiredPageToken")))
+    with pytest.raises(PageTokenExpiredError):
+        list(w.client.pages(f"{w.base}/users?$skiptoken=old", table="users"))
+    assert len(w.server.seen) == 1
+
+
 def test_a_repeating_next_link_is_detected(world):
     def script(seen: Seen) -> Reply:
         token = "b" if "$skiptoken=a" in seen.query else "a"
