@@ -76,7 +76,7 @@ def link_demo_groups(build: Build) -> None:
     for group, members in (
         (_CLERKS, [maya, *clerks]),
         (_LEADS, [maya, build.staff[9]]),
-        (_STAFF, build.staff[10:14]),
+        (_STAFF, [*build.staff[10:14], known[f"app {DEMO_PORTAL_NAME}"]]),
         (_APPROVERS, [*build.staff[14:17], guest]),
         (_LOOP_B, [maya]),
         (_GLOBAL_ADMINS, [admin]),
