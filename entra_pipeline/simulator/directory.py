@@ -61,6 +61,8 @@ class Directory:
         self.kinds = KINDS
         self.on_object_change: list[Callable[[str], None]] = []
         """Called with an object id whenever that object's own properties may differ."""
+        self.activated_roles: set[str] = set()
+        """Role definitions that have had an assignment: a role once activated stays so."""
         self.former_kinds: dict[str, str] = {}
         """Type name of directory objects that are gone: delta still has to name it."""
         self._memos: dict[str, tuple[int, Any]] = {}
@@ -133,11 +135,11 @@ class Directory:
         """Create an object, or replace the one with its id."""
         object_id: str = obj["id"]
         before = self.collection(collection).get(object_id)
+        if before is not None and collection == "role_assignments":
+            self.remove(collection, object_id)
         self.tenant.objects[collection][object_id] = obj
         self._record("put", collection, object_id)
         if collection == "role_assignments":
-            if before is not None:
-                self._record_role_member("unlink", before)
             self._record_role_member("link", obj)
 
     def patch(self, collection: str, object_id: str, props: JsonObject) -> None:
@@ -260,10 +262,16 @@ class Directory:
         )
 
     def _record_role_member(self, operation: Operation, assignment: JsonObject) -> None:
-        if assignment.get("directoryScopeId") == "/":
-            self._record_link(
-                operation, ROLE_MEMBERS, assignment["roleDefinitionId"], assignment["principalId"]
-            )
+        role, principal = assignment["roleDefinitionId"], assignment["principalId"]
+        self.activated_roles.add(role)
+        if assignment.get("directoryScopeId") != "/":
+            return
+        if operation == "unlink" and any(
+            other["principalId"] == principal and other.get("directoryScopeId") == "/"
+            for other in self.grouped("role_assignments", "roleDefinitionId").get(role, ())
+        ):
+            return  # held a second time
+        self._record_link(operation, ROLE_MEMBERS, role, principal)
 
     def _links_of(self, collection: str, object_id: str) -> list[tuple[str, str, str]]:
         found: list[tuple[str, str, str]] = []

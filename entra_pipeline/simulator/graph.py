@@ -120,7 +120,8 @@ class Graph:
             return self._deleted_items(call, segments[2:])
         for length in range(min(_LONGEST_PATH, len(lowered)), 0, -1):
             prefix, key = lowered[:length], None
-            keyed = _KEYED.match(segments[length - 1])
+            last = segments[length - 1]
+            keyed = _KEYED.match(last) if "(" in last else None
             if keyed is not None and keyed.group(1).lower() not in _DELTA_NAMES:
                 prefix = (*lowered[: length - 1], keyed.group(1).lower())
                 key = keyed.group(2)

@@ -6,7 +6,7 @@ with the query options on it.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.clock import Clock
@@ -35,7 +35,7 @@ SIGN_IN_ACTIVITY_PAGE = 500
 """Rows a page when signInActivity is selected (graph "List users")."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Listing:
     """A collection as routing found it, before its query options are read.
 
@@ -62,10 +62,10 @@ class Listing:
     """All objects of `collection`, so that one of them can be found by its id."""
     depends: tuple[str, ...] = ()
     cast: bool = False
-    undeclared: frozenset[str] = field(default_factory=frozenset)
+    undeclared: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Plan:
     """How the pages of one walk are made."""
 

@@ -135,6 +135,13 @@ class Encoders:
         self._undeclared: dict[str, frozenset[str]] = {}
         directory.on_object_change.append(self._forget)
 
+    def warm(self, hidden: frozenset[str]) -> None:
+        """Encode every directory object's id beforehand: what members look like mostly."""
+        encode = self.mixed(("id",), hidden, types=True).encode
+        for collection in self._directory.kinds:
+            for object_id in self._directory.collection(collection):
+                encode(object_id)
+
     def _forget(self, object_id: str) -> None:
         for kept in self._kept.values():
             kept.forget(object_id)

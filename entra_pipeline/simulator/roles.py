@@ -24,7 +24,7 @@ def directory_roles(directory: Directory) -> dict[str, JsonObject]:
     """Activated built-in roles by the object id that `/directoryRoles` gives them."""
 
     def build() -> dict[str, JsonObject]:
-        used = {GLOBAL_ADMINISTRATOR}
+        used = {GLOBAL_ADMINISTRATOR, *directory.activated_roles}
         for assignment in directory.collection("role_assignments").values():
             used.add(assignment["roleDefinitionId"])
         found: dict[str, JsonObject] = {}

@@ -28,7 +28,7 @@ from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.graph import Graph
 from entra_pipeline.simulator.identity import Client, IdentityPlatform
 from entra_pipeline.simulator.model import Options
-from entra_pipeline.simulator.permissions import GRANTED
+from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import Tenant, TenantFileError, load
 from entra_pipeline.simulator.throttle import Throttle
@@ -149,6 +149,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     statistics = Statistics()
     throttle = Throttle(options.throttle, clock, directory.tenant.tenant_id)
     graph = Graph(directory, clock, options, identity, throttle)
+    graph.encoders.warm(hidden_kinds(options.granted))
     control = Control(directory, clock, faults, statistics, _mutate)
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()

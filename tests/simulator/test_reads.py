@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from entra_pipeline.simulator import schema
+from entra_pipeline.simulator.entity_sets import BY_TYPE, ENTITY_SETS
+from entra_pipeline.simulator.model import EntitySet
+from entra_pipeline.simulator.navigations import NAVIGATIONS
 from tests.simulator.conftest import (
     ADA,
     BOB,
@@ -238,3 +242,40 @@ def test_mutations_show_everywhere_at_once(generated: Client) -> None:
                 assert [each["id"] for each in row["members"]] == held[:20]
                 found = client.ids(f"/groups/{row['id']}/members?$select=id&$top=999")
                 assert found == [each for each in held if each not in robots]
+
+
+@pytest.mark.parametrize("entity_set", ENTITY_SETS, ids=lambda each: each.path)
+def test_rows_show_declared_properties_only(generated: Client, entity_set: EntitySet) -> None:
+    path = f"/{entity_set.path}"
+    if entity_set.need_filter:
+        name = sorted(entity_set.need_filter)[0]
+        value = "/"
+        if name != "scopeId":
+            truth = generated.simulator.truth(entity_set.collection)
+            value = truth[0][name] if truth else guid(0)
+        path += f"?$filter={name} eq '{value}'"
+    declared = schema.properties(entity_set.type)
+    for row in generated.rows(path):
+        shown = {name for name in row if not name.startswith("@")}
+        assert shown <= set(declared)
+        for navigation in NAVIGATIONS.get(entity_set.type, {}).values():
+            assert navigation.name not in shown
+
+
+@pytest.mark.parametrize("kind", ["user", "group", "servicePrincipal", "application", "device"])
+def test_every_navigation_answers(generated: Client, kind: str) -> None:
+    entity_set = BY_TYPE[kind]
+    obj = generated.simulator.truth(entity_set.collection)[0]
+    for navigation in NAVIGATIONS[kind].values():
+        answer = generated.get(f"/{entity_set.path}/{obj['id']}/{navigation.name}")
+        assert answer.status_code in ((200, 404) if navigation.single else (200,)), navigation.name
+        if answer.status_code == 200 and not navigation.single:
+            for row in answer.json()["value"]:
+                if navigation.type == "directoryObject":
+                    name = row["@odata.type"].rpartition(".")[2]
+                    assert set(row) - {"@odata.type"} <= set(schema.properties(name))
+                elif navigation.type != "authenticationMethod":
+                    assert set(row) <= set(schema.properties(navigation.type))
+        if navigation.name.lower() in entity_set.expand:
+            expanded = f"/{entity_set.path}?$select=id&$expand={navigation.name}&$top=5"
+            assert generated.get(expanded).status_code == 200, navigation.name

@@ -9,6 +9,7 @@ an advanced query: graph "Advanced query capabilities on Microsoft Entra ID obje
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -113,7 +114,11 @@ def _lex(text: str) -> list[_Lexeme]:
 
 
 def instant(text: str) -> str:
-    """A form of Graph's UTC times that sorts as text, whatever the number of fraction digits."""
+    """A form of Graph's times that sorts as text, whatever the number of fraction digits."""
+    if not text.endswith("Z"):
+        text = datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    elif len(text) == len("2026-01-01T00:00Z"):
+        text = f"{text[:-1]}:00Z"
     whole, _, fraction = text.rstrip("Z").partition(".")
     return f"{whole}.{fraction.ljust(7, '0')}"
 
@@ -392,7 +397,10 @@ class _Parser:
         if target.type == _GUID_TYPE and lexeme.kind == "guid":
             return text.casefold()
         if target.type == _DATE_TYPE and lexeme.kind == "date":
-            return instant(text)
+            try:
+                return instant(text)
+            except ValueError as error:
+                raise bad_request(f"Invalid filter clause: {error}.", "BadRequest") from error
         if target.type in _NUMBER_TYPES and lexeme.kind == "number":
             return float(text)
         if lexeme.kind == "string" and (target.type == "Edm.String" or schema.is_enum(target.type)):

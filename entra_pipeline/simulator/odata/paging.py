@@ -15,7 +15,7 @@ from entra_pipeline.simulator.errors import GraphError
 MAX_CURSORS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cursor:
     """Where a walk through a list stands."""
 
