@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from entra_pipeline import tables
 from entra_pipeline.access import closure as nesting
-from entra_pipeline.access.engine import literal, open_stage, quote, script
+from entra_pipeline.access import counts as counting
+from entra_pipeline.access.engine import literal, quote, script, writing
 
 if TYPE_CHECKING:
     from entra_pipeline.lake.books import SyncRecord, TableStatus
@@ -50,7 +51,7 @@ def load(
     for leftover in (stage, Path(f"{stage}.wal")):
         leftover.unlink(missing_ok=True)
     stage.parent.mkdir(parents=True, exist_ok=True)
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         connection.execute("CREATE SCHEMA internal")
         for table in tables.TABLES.values():
             if table.group == "directory" and table.name != IN_NUMBERS:
@@ -67,7 +68,7 @@ def load(
 
 def principals(stage: Path) -> int:
     """Principals, memberships and nesting, in numbers. Returns how many principals there are."""
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         connection.execute(script("principals"))
         connection.execute(script("memberships"))
         return _count(connection, "internal.principals")
@@ -75,14 +76,14 @@ def principals(stage: Path) -> int:
 
 def entitlements(stage: Path) -> int:
     """Resources and entitlements. Returns how many entitlements there are."""
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         connection.execute(script("entitlements"))
         return _count(connection, "internal.entitlements")
 
 
 def grants(stage: Path) -> int:
     """Direct holds. Returns how many there are, memberships of groups included."""
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         connection.execute(script("grants"))
         return _count(connection, "internal.grants") + _count(
             connection, "internal.members_by_group"
@@ -91,37 +92,35 @@ def grants(stage: Path) -> int:
 
 def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
     """Which groups are inside which. Returns the number of stored rows."""
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         edges = connection.execute(
             "SELECT member_ix, group_ix, state FROM internal.nesting"
         ).fetchall()
         found = nesting.close(edges, row_budget=row_budget)
-        # Read by DuckDB through its replacement scan.
-        rows = pa.table(
-            {
-                "group_ix": pa.array(np.frombuffer(found.group, np.int32)),
-                "member_ix": pa.array(np.frombuffer(found.member, np.int32)),
-                "state": pa.array(np.frombuffer(found.state, np.int8)),
-                "depth": pa.array(np.frombuffer(found.depth, np.int32)),
-                "paths": pa.array(np.frombuffer(found.paths, np.int64)),
-                "exact": pa.array(np.frombuffer(found.exact, np.int8)).cast(pa.bool_()),
-                "on_cycle": pa.array(np.frombuffer(found.on_cycle, np.int8)).cast(pa.bool_()),
-            }
-        )
         condensed = bool(found.component)
-        name = "condensed_closure" if condensed else "closure"
-        connection.register("closure_rows", rows)
-        connection.execute(
-            f"CREATE TABLE internal.{name} AS SELECT * FROM closure_rows"
-            " ORDER BY group_ix, member_ix, state"
+        _store(
+            connection,
+            "condensed_closure" if condensed else "closure",
+            {
+                "group_ix": np.frombuffer(found.group, np.int32),
+                "member_ix": np.frombuffer(found.member, np.int32),
+                "state": np.frombuffer(found.state, np.int8),
+                "depth": np.frombuffer(found.depth, np.int32),
+                "paths": np.frombuffer(found.paths, np.int64),
+                "exact": np.frombuffer(found.exact, np.int8).astype(bool),
+                "on_cycle": np.frombuffer(found.on_cycle, np.int8).astype(bool),
+            },
+            "group_ix, member_ix, state",
         )
-        connection.unregister("closure_rows")
         if condensed:
-            connection.execute(
-                "CREATE TABLE internal.components (ix INTEGER, representative INTEGER)"
-            )
-            connection.executemany(
-                "INSERT INTO internal.components VALUES (?, ?)", sorted(found.component.items())
+            _store(
+                connection,
+                "components",
+                {
+                    "ix": np.array(list(found.component), np.int32),
+                    "representative": np.array(list(found.component.values()), np.int32),
+                },
+                "ix",
             )
             connection.execute(script("closure"))
         return len(found)
@@ -129,22 +128,20 @@ def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
 
 def counts(stage: Path) -> int:
     """How many principals hold each entitlement. Returns the number of entitlements."""
-    with open_stage(stage) as connection:
-        connection.execute(script("effective"))
-        connection.execute(script("counts"))
-        return _count(connection, "internal.counts")
+    with writing(stage) as connection:
+        return counting.count(connection)
 
 
 def finish(stage: Path) -> None:
     """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish."""
-    with open_stage(stage) as connection:
+    with writing(stage) as connection:
         for view in ("direct_holds", "licensed", "role_pim", "group_pim", "read_members"):
             connection.execute(f"DROP VIEW internal.{view}")
         connection.execute(script("views"))
+        connection.execute(script("effective"))
         connection.execute(script("questions"))
         connection.execute(script("explain"))
         _describe(connection)
-        connection.execute("CHECKPOINT")
 
 
 def build(
@@ -196,6 +193,20 @@ def _copy(
     )
     target = quote(name) if form == "TABLE" else name
     connection.execute(f"CREATE {form} {target} AS SELECT {columns} FROM {source}")
+
+
+def _store(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: dict[str, Any],
+    order: str,
+) -> None:
+    """An internal table from columns of numbers, as numpy arrays."""
+    connection.register("given", pa.table(columns))
+    connection.execute(
+        f"CREATE TABLE internal.{quote(name)} AS SELECT * FROM given ORDER BY {order}"
+    )
+    connection.unregister("given")
 
 
 def _write(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
@@ -271,10 +282,8 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
             f"COMMENT ON COLUMN {name}.{quote(column.name)} IS {literal(column.doc)}"
             for column in table.columns
         )
-    connection.execute("BEGIN")
     for statement in statements:
         connection.execute(statement)
-    connection.execute("COMMIT")
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -2,15 +2,16 @@
 -- the directory no longer offers it.
 
 CREATE TEMP TABLE named AS
-SELECT DISTINCT kind, resource_id, permission, scope FROM internal.direct_holds
-UNION
-SELECT 'group', p.id, 'member', NULL
+SELECT DISTINCT kind, resource_id, permission, scope, NULL::INTEGER AS group_ix
+FROM internal.direct_holds
+UNION ALL
+SELECT 'group', p.id, 'member', NULL, p.ix
 FROM (SELECT DISTINCT group_ix FROM internal.members_by_group) m
-JOIN internal.principals p ON p.ix = m.group_ix;
+JOIN internal.principals p ON p.ix = m.group_ix
+WHERE p.source IS DISTINCT FROM 'groups';
 
 CREATE TABLE resources AS
-SELECT id, kind, name, source
-FROM (
+WITH present AS (
     SELECT id, 'group' AS kind, display_name AS name, 'groups' AS source FROM groups
     UNION ALL SELECT id, 'app', display_name, 'service_principals' FROM service_principals
     UNION ALL SELECT id, 'application', display_name, 'applications' FROM applications
@@ -18,25 +19,36 @@ FROM (
     UNION ALL SELECT sku_id, 'license', sku_part_number, 'subscribed_skus' FROM subscribed_skus
     UNION ALL SELECT id, 'unit', display_name, 'administrative_units' FROM administrative_units
     UNION ALL SELECT id, 'device', display_name, 'devices' FROM devices
-    UNION ALL
-    SELECT DISTINCT resource_id,
-           CASE kind WHEN 'delegated' THEN 'app' ELSE kind END, NULL, NULL
-    FROM named
 )
-QUALIFY row_number() OVER (PARTITION BY id ORDER BY source NULLS LAST, kind) = 1
-ORDER BY id;
+SELECT * FROM present
+UNION ALL
+SELECT resource_id, min(CASE kind WHEN 'delegated' THEN 'app' ELSE kind END), NULL, NULL
+FROM named
+WHERE resource_id NOT IN (SELECT id FROM present WHERE id IS NOT NULL)
+GROUP BY resource_id;
+
+-- What a scope of roles is called: the object that its last part names.
+CREATE TEMP TABLE scopes AS
+SELECT s.scope, coalesce(r.name, p.name, s.scope) AS name
+FROM (
+    SELECT scope, split_part(scope, '/', -1) AS id
+    FROM (SELECT DISTINCT scope FROM named WHERE kind = 'role' AND scope <> '/')
+) s
+LEFT JOIN resources r ON r.id = s.id
+LEFT JOIN internal.principals p ON p.id = s.id;
 
 -- Every entitlement by its parts; `label` is its name within the resource.
 CREATE TEMP TABLE parts AS
 WITH offered AS (
-    SELECT 'group' AS kind, id AS resource_id, 'member' AS permission, NULL AS scope,
+    SELECT 'group' AS kind, g.id AS resource_id, 'member' AS permission, NULL AS scope,
            'member' AS slug, 'member' AS label, NULL::TINYINT AS tier,
            CASE WHEN is_assignable_to_role THEN ['user', 'service_principal', 'device']
                 ELSE ['user', 'group', 'service_principal', 'device', 'contact'] END
-               AS grantable_to
-    FROM groups
+               AS grantable_to,
+           p.ix AS group_ix
+    FROM groups g JOIN internal.principals p ON p.id = g.id AND p.source = 'groups'
     UNION ALL
-    SELECT 'group', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    SELECT 'group', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal'], NULL
     FROM groups
     UNION ALL
     SELECT 'app', resource_id, id, NULL, coalesce(nullif(value, ''), id),
@@ -49,39 +61,41 @@ WITH offered AS (
                CASE WHEN list_contains(allowed_member_types, 'User') THEN ['user', 'group']
                     ELSE [] END,
                CASE WHEN list_contains(allowed_member_types, 'Application')
-                    THEN ['service_principal'] ELSE [] END)
+                    THEN ['service_principal'] ELSE [] END),
+           NULL
     FROM app_roles
     UNION ALL
     SELECT 'app', id, '00000000-0000-0000-0000-000000000000', NULL, 'default-access',
-           'default access', NULL, ['user', 'group', 'service_principal']
+           'default access', NULL, ['user', 'group', 'service_principal'], NULL
     FROM service_principals
     WHERE coalesce(lower(service_principal_type), '') <> 'managedidentity'
     UNION ALL
-    SELECT 'app', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    SELECT 'app', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal'], NULL
     FROM service_principals
     UNION ALL
     SELECT 'application', id, 'owner', NULL, 'owner', 'owner (registration)', NULL,
-           ['user', 'service_principal']
+           ['user', 'service_principal'], NULL
     FROM applications
     UNION ALL
     SELECT 'delegated', resource_id, value, NULL, value, value || ' (delegated)',
-           max(tier), ['service_principal']
+           max(tier), ['service_principal'], NULL
     FROM delegated_permissions
     WHERE value <> '' GROUP BY resource_id, value
     UNION ALL
-    SELECT 'role', id, NULL, '/', display_name, NULL, tier, ['user', 'group', 'service_principal']
+    SELECT 'role', id, NULL, '/', display_name, NULL, tier,
+           ['user', 'group', 'service_principal'], NULL
     FROM role_definitions
     UNION ALL
-    SELECT 'license', sku_id, NULL, NULL, sku_part_number, NULL, NULL, ['user', 'group']
+    SELECT 'license', sku_id, NULL, NULL, sku_part_number, NULL, NULL, ['user', 'group'], NULL
     FROM subscribed_skus
     UNION ALL
-    SELECT 'unit', id, 'member', NULL, 'member', 'member', NULL, ['user', 'group', 'device']
+    SELECT 'unit', id, 'member', NULL, 'member', 'member', NULL, ['user', 'group', 'device'], NULL
     FROM administrative_units
     UNION ALL
-    SELECT 'device', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal']
+    SELECT 'device', id, 'owner', NULL, 'owner', 'owner', NULL, ['user', 'service_principal'], NULL
     FROM devices
 )
-SELECT *, true AS is_offered FROM offered
+SELECT * FROM offered
 UNION ALL
 -- Only named: a scope other than the tenant, an object that is gone, a role that was removed.
 SELECT n.kind, n.resource_id, n.permission, n.scope, coalesce(r.display_name, n.permission), NULL,
@@ -90,7 +104,7 @@ SELECT n.kind, n.resource_id, n.permission, n.scope, coalesce(r.display_name, n.
            WHEN 'role' THEN ['user', 'group', 'service_principal']
            WHEN 'license' THEN ['user', 'group']
            WHEN 'delegated' THEN ['service_principal'] END,
-       false
+       n.group_ix
 FROM named n
 LEFT JOIN role_definitions r ON n.kind = 'role' AND r.id = n.resource_id
 WHERE NOT EXISTS (
@@ -100,40 +114,29 @@ WHERE NOT EXISTS (
       AND coalesce(o.scope, '') = coalesce(n.scope, '')
 );
 
+-- Numbers follow the order above; every part is in the order of its table.
 CREATE TABLE internal.entitlements AS
-SELECT (row_number() OVER (ORDER BY entitlement_id) - 1)::INTEGER AS eix, *
-FROM (
-    SELECT CASE p.kind
-               WHEN 'role' THEN 'role:' || p.resource_id || '@' || p.scope
-               WHEN 'license' THEN 'license:' || p.resource_id
-               ELSE p.kind || ':' || p.resource_id || ':' || p.permission END AS entitlement_id,
-           p.resource_id,
-           CASE p.kind WHEN 'delegated' THEN 'app' ELSE p.kind END AS resource_kind,
-           coalesce(
-               trim(regexp_replace(p.slug, '[^A-Za-z0-9._-]+', '-', 'g'), '-'), p.kind) AS slug,
-           CASE
-               WHEN p.kind = 'license' THEN coalesce(r.name, p.resource_id)
-               WHEN p.kind = 'role' AND p.scope = '/' THEN coalesce(r.name, p.resource_id)
-               WHEN p.kind = 'role'
-                   THEN coalesce(r.name, p.resource_id) || ' @ ' || coalesce(u.name, o.name, p.scope)
-               ELSE coalesce(r.name, p.resource_id) || ': '
-                   || coalesce(p.label, p.permission
-                       || CASE p.kind WHEN 'delegated' THEN ' (delegated)' ELSE '' END)
-           END AS display_name,
-           CASE WHEN p.permission = 'owner' THEN 'ownership'
-                WHEN p.kind = 'delegated' THEN 'permission'
-                WHEN p.kind = 'app' AND p.grantable_to = ['service_principal'] THEN 'permission'
-                ELSE 'assignment' END AS purpose,
-           p.tier, p.scope,
-           coalesce(p.grantable_to, []) AS grantable_to,
-           CASE WHEN p.kind = 'group' AND p.permission = 'member' THEN g.ix END AS group_ix
-    FROM parts p
-    LEFT JOIN resources r ON r.id = p.resource_id
-    LEFT JOIN resources u ON p.kind = 'role'
-                         AND p.scope = '/administrativeUnits/' || u.id
-    LEFT JOIN internal.principals o ON p.kind = 'role' AND p.scope = '/' || o.id
-    LEFT JOIN internal.principals g ON p.kind = 'group' AND p.permission = 'member'
-                                   AND g.id = p.resource_id
-    -- Two scopes of one name, or a role listed twice, are one entitlement.
-    QUALIFY row_number() OVER (PARTITION BY entitlement_id ORDER BY p.is_offered DESC, p.slug) = 1
-);
+SELECT (row_number() OVER () - 1)::INTEGER AS eix,
+       CASE p.kind
+           WHEN 'role' THEN 'role:' || p.resource_id || '@' || p.scope
+           WHEN 'license' THEN 'license:' || p.resource_id
+           ELSE p.kind || ':' || p.resource_id || ':' || p.permission END AS entitlement_id,
+       p.resource_id,
+       CASE p.kind WHEN 'delegated' THEN 'app' ELSE p.kind END AS resource_kind,
+       coalesce(trim(regexp_replace(p.slug, '[^A-Za-z0-9._-]+', '-', 'g'), '-'), p.kind) AS slug,
+       CASE
+           WHEN p.kind = 'license' THEN coalesce(r.name, p.resource_id)
+           WHEN p.kind = 'role' AND p.scope = '/' THEN coalesce(r.name, p.resource_id)
+           WHEN p.kind = 'role' THEN coalesce(r.name, p.resource_id) || ' @ ' || s.name
+           ELSE coalesce(r.name, p.resource_id) || ': '
+               || coalesce(p.label, p.permission
+                   || CASE p.kind WHEN 'delegated' THEN ' (delegated)' ELSE '' END)
+       END AS display_name,
+       CASE WHEN p.permission = 'owner' THEN 'ownership'
+            WHEN p.kind = 'delegated' THEN 'permission'
+            WHEN p.kind = 'app' AND p.grantable_to = ['service_principal'] THEN 'permission'
+            ELSE 'assignment' END AS purpose,
+       p.tier, p.scope, coalesce(p.grantable_to, []) AS grantable_to, p.group_ix
+FROM parts p
+LEFT JOIN resources r ON r.id = p.resource_id
+LEFT JOIN scopes s ON p.kind = 'role' AND s.scope = p.scope;

@@ -10,8 +10,7 @@ JOIN internal.entitlements e
          WHEN 'license' THEN 'license:' || h.resource_id
          ELSE h.kind || ':' || h.resource_id || ':' || h.permission END
 JOIN internal.principals p ON p.id = h.principal_id
-LEFT JOIN internal.principals o ON o.id = h.on_behalf_of
-ORDER BY e.eix, p.ix, h.state, h.source_id;
+LEFT JOIN internal.principals o ON o.id = h.on_behalf_of;
 
 CREATE TABLE internal.holds_by_entitlement AS
 SELECT eix, pix, state, reach FROM internal.grants GROUP BY ALL ORDER BY eix, pix, state;

@@ -14,13 +14,16 @@ JOIN internal.principals p ON p.id = i.principal_id
 WHERE i.access = 'member'
 GROUP BY ALL;
 
+-- Order within a group is left as read: by id, and so by number but for kinds.
 CREATE TABLE internal.members_by_group AS
-SELECT group_ix, member_ix, state, is_group, is_read, kind
+SELECT group_ix, member_ix, state, is_group, is_read, kind_code
 FROM (
-    SELECT coalesce(m.group_ix, g.ix) AS group_ix, coalesce(m.member_ix, p.ix) AS member_ix,
-           0::TINYINT AS state, coalesce(m.is_group, p.is_group) AS is_group,
-           true AS is_read, m.member_kind AS kind
-    FROM members m
+    SELECT group_ix, member_ix, 0::TINYINT AS state, is_group, true AS is_read, kind_code
+    FROM members WHERE group_ix IS NOT NULL AND member_ix IS NOT NULL
+    UNION ALL
+    SELECT coalesce(m.group_ix, g.ix), coalesce(m.member_ix, p.ix), 0,
+           coalesce(m.is_group, p.is_group), true, m.kind_code
+    FROM (SELECT * FROM members WHERE group_ix IS NULL OR member_ix IS NULL) m
     LEFT JOIN internal.principals p ON p.id = m.member_id
     LEFT JOIN internal.principals g ON g.id = m.group_id
     UNION ALL
@@ -30,7 +33,9 @@ FROM (
         SELECT 1 FROM members m WHERE m.group_ix = p.group_ix AND m.member_ix = p.member_ix
     )
 )
-ORDER BY group_ix, member_ix, state;
+ORDER BY group_ix;
+
+CREATE TABLE internal.member_kinds AS SELECT * FROM member_kinds;
 
 CREATE TABLE internal.members_by_member AS
 SELECT member_ix, group_ix, state FROM internal.members_by_group

@@ -3,7 +3,7 @@
 -- public names (principals, group_members, grants, …) are views that put the ids back.
 
 -- Every id that another table names as a principal or as a group, with the kind it is said to be.
-CREATE TEMP TABLE named AS
+CREATE TEMP TABLE named_ids AS
 SELECT id, kind FROM (
     SELECT owner_id AS id, owner_kind AS kind FROM group_owners
     UNION ALL SELECT group_id, 'group' FROM group_owners
@@ -31,8 +31,9 @@ SELECT id, kind FROM (
 WHERE id <> ''
 GROUP BY ALL;
 
+-- Numbers follow the tables, which are in the order of their ids: no sort, and a stable order.
 CREATE TABLE internal.principals AS
-SELECT (row_number() OVER (ORDER BY id) - 1)::INTEGER AS ix, *
+SELECT (row_number() OVER () - 1)::INTEGER AS ix, *
 FROM (
     SELECT id,
            CASE WHEN lower(user_type) = 'guest' THEN 'guest' ELSE 'user' END AS kind,
@@ -56,23 +57,30 @@ FROM (
     FROM contacts
 );
 
+CREATE TEMP TABLE member_kinds AS
+SELECT code::TINYINT AS code, kind FROM (VALUES (1, 'user'), (2, 'group'), (3, 'service_principal'), (4, 'device'),
+                      (5, 'contact'), (6, 'application'), (7, 'unknown')) AS k(code, kind);
+
 -- Memberships as read, in numbers where the id is known, with the id where it is not.
 CREATE TEMP TABLE members AS
 SELECT g.ix AS group_ix, m.ix AS member_ix, m.is_group,
        CASE WHEN g.ix IS NULL THEN r.group_id END AS group_id,
        CASE WHEN m.ix IS NULL THEN r.member_id END AS member_id,
-       r.member_kind
+       k.code AS kind_code
 FROM internal.read_members r
 LEFT JOIN internal.principals m ON m.id = r.member_id
-LEFT JOIN internal.principals g ON g.id = r.group_id;
+LEFT JOIN internal.principals g ON g.id = r.group_id
+LEFT JOIN member_kinds k ON k.kind = r.member_kind;
 
 -- Ids that no table has. Where the table of the kind was read whole they are dangling: `unknown`.
 -- Where it was not, the object is merely unread and the kind it is said to be is the best there is.
 INSERT INTO internal.principals
 WITH dangling AS (
-    SELECT id, kind FROM named WHERE id NOT IN (SELECT id FROM internal.principals)
+    SELECT id, kind FROM named_ids WHERE id NOT IN (SELECT id FROM internal.principals)
     UNION SELECT group_id, 'group' FROM members WHERE group_id IS NOT NULL
-    UNION SELECT member_id, member_kind FROM members WHERE member_id IS NOT NULL
+    UNION
+    SELECT m.member_id, k.kind FROM members m LEFT JOIN member_kinds k ON k.code = m.kind_code
+    WHERE m.member_id IS NOT NULL
 ),
 judged AS (
     SELECT d.id, d.kind, bool_or(d.kind = 'group') OVER (PARTITION BY d.id) AS is_group,

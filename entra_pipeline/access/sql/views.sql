@@ -5,8 +5,9 @@ SELECT id, kind, name, enabled, source, user_principal_name, mail, app_id
 FROM internal.principals;
 
 CREATE VIEW group_members AS
-SELECT g.id AS group_id, m.id AS member_id, r.kind AS member_kind
+SELECT g.id AS group_id, m.id AS member_id, k.kind AS member_kind
 FROM internal.members_by_group r
+LEFT JOIN internal.member_kinds k ON k.code = r.kind_code
 JOIN internal.principals g ON g.ix = r.group_ix
 JOIN internal.principals m ON m.ix = r.member_ix
 WHERE r.is_read;
