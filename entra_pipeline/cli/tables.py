@@ -147,7 +147,7 @@ def print_statuses(rows: list[dict[str, Any]]) -> None:
                 moment(row["as_of"]),
                 row["reason"],
             ]
-            for row in rows
+            for row in sorted(rows, key=lambda row: _place(row["table"]))
         ],
     )
 
