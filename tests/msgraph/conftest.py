@@ -13,12 +13,14 @@ from tests.msgraph.scripted import FakeClock, Reply, Script, ScriptedServer, Tok
 class World:
     """A client of a scripted server, with a clock that nobody waits for."""
 
-    def __init__(self, server: ScriptedServer, retries: RetryPolicy | None = None) -> None:
+    def __init__(
+        self, server: ScriptedServer, retries: RetryPolicy | None, read_timeout_s: float
+    ) -> None:
         self.server = server
         self.clock = FakeClock()
         self.tokens = Tokens()
         self.session = GraphSession(
-            ca_file=None, proxies_for=lambda _url: {}, connections=8, timeout=(2.0, 0.5)
+            ca_file=None, proxies_for=lambda _url: {}, connections=8, timeout=(20.0, read_timeout_s)
         )
         self.client = GraphClient(
             server.url,
@@ -39,10 +41,14 @@ def world() -> Iterator[Callable[..., World]]:
     """`world(script)`: a running server and its client."""
     opened: list[World] = []
 
-    def make(script: Script | list[Reply], retries: RetryPolicy | None = None) -> World:
+    def make(
+        script: Script | list[Reply],
+        retries: RetryPolicy | None = None,
+        read_timeout_s: float = 20.0,
+    ) -> World:
         server = ScriptedServer(script)
         server.__enter__()
-        opened.append(World(server, retries))
+        opened.append(World(server, retries, read_timeout_s))
         return opened[-1]
 
     yield make

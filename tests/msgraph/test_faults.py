@@ -50,7 +50,7 @@ def once(fault: Reply):
         Reply(504, body=b""),
         Reply(408, body=b""),
         Reply(reset=True),
-        Reply(json=GOOD, delay_s=0.8),
+        Reply(json=GOOD, delay_s=2.5),
         Reply(json=GOOD, cut_at=0),
         Reply(json=GOOD, cut_at=10),
         Reply(body=json.dumps(GOOD).encode()[:-4]),
@@ -78,7 +78,7 @@ def once(fault: Reply):
     ],
 )
 def test_a_passing_fault_is_survived(world, fault):
-    w = world(once(fault))
+    w = world(once(fault), read_timeout_s=1.0 if fault.delay_s else 20.0)
     pages = list(w.client.pages("/users", table="users"))
     assert [json.loads(p.body) for p in pages] == [GOOD]
     assert len(w.server.seen) == 2
@@ -288,7 +288,7 @@ def test_neither_logs_nor_errors_hold_tokens_names_or_ids(world, caplog):
         [
             Reply(500, json=error_body("UnknownError", f"failure for {UPN} and {GUID}")),
             Reply(reset=True),
-            Reply(delay_s=0.8, json=GOOD),
+            Reply(delay_s=2.5, json=GOOD),
             Reply(body=b"<html>"),
             Reply(401, json=error_body("InvalidAuthenticationToken")),
             Reply(
@@ -300,7 +300,7 @@ def test_neither_logs_nor_errors_hold_tokens_names_or_ids(world, caplog):
             ),
         ]
     )
-    w = world(lambda _s: next(faults))
+    w = world(lambda _s: next(faults), read_timeout_s=1.0)
     with pytest.raises(NotFoundError) as caught:
         w.client.get(f"/users/{UPN}/licenseDetails", {"$filter": f"mail eq '{UPN}'"}, table="users")
     error: BaseException | None = caught.value
