@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 # The digest is taken over slices of this many rows, so that it does not depend on how the rows
 # came in chunks.
 _SLICE: Final = 16_384
-# Rows are gathered so many bytes at a time, about: gathering costs something per call (0.2 s for
-# 1.5 million rows in calls of 180,000, 1.4 s in calls of 16,000), and memory by its size.
+# Rows are gathered so many bytes at a time, about, or a twelfth of the table if that is more. Each
+# gathering costs something for every chunk of the table (6 million rows in 300 chunks: 2.4 s in 33
+# gatherings, 1.2 s in 12, 0.8 s in 6), and memory by its size.
 _GATHER_BYTES: Final = 16 * 2**20
+_GATHER_PARTS: Final = 12
 
 
 def conform(table: Table, rows: pa.Table) -> pa.Table:
@@ -86,7 +88,7 @@ class Ordered:
         return len(self.order)
 
     def slices(self) -> Iterator[pa.Table]:
-        """The rows, about 16 MiB at a time."""
+        """The rows, a part at a time: about 16 MiB, or a twelfth of them if that is more."""
         return _slices(self.rows, self.order)
 
 
@@ -106,7 +108,9 @@ def in_order(table: Table, rows: pa.Table) -> Ordered:
 
 
 def _slices(rows: pa.Table, order: Any) -> Iterator[pa.Table]:
-    fitting = _GATHER_BYTES * rows.num_rows // max(rows.nbytes, 1)
+    fitting = max(
+        _GATHER_BYTES * rows.num_rows // max(rows.nbytes, 1), rows.num_rows // _GATHER_PARTS
+    )
     size = max(fitting // _SLICE, 1) * _SLICE
     for start in range(0, len(order), size):
         yield rows.take(order.slice(start, size))
