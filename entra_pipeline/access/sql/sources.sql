@@ -127,7 +127,8 @@ SELECT 'delegated', resource_id, s.scope, NULL, client_id, 0, 0, NULL, NULL,
        'oauth2_permission_grants', id,
        CASE WHEN lower(consent_type) = 'allprincipals' THEN NULL ELSE principal_id END
 FROM oauth2_permission_grants,
-     unnest(coalesce(scopes, string_split(trim(scope), ' '))) AS s(scope)
+     -- Graph repeats a scope within one consent now and then.
+     unnest(list_distinct(coalesce(scopes, string_split(trim(scope), ' ')))) AS s(scope)
 WHERE s.scope <> ''
 UNION ALL
 SELECT 'license', sku_id, NULL, NULL, user_id, 0, 0, NULL, NULL,
