@@ -82,6 +82,7 @@ class Extraction:
         known = extractable()
         if unknown := sorted(set(tables) - set(known)):
             raise ValueError(f"no reader fills {', '.join(unknown)}; readers fill {known}")
+        _hold_little_memory()
         self.full = full
         self._settings = settings
         self._client = client
@@ -328,6 +329,19 @@ def run(
     )
     with extraction:
         return {name: extraction.result(name) for name in names}
+
+
+def _hold_little_memory() -> None:
+    """Let Arrow allocate by jemalloc where it would by mimalloc.
+
+    mimalloc keeps what each thread ever held; with threads that fetch, parse and commit in turn
+    that was 410 MB against 310 MB at 10,000 users, and 790 MB against 580 MB at 100,000.
+    """
+    if (
+        pa.default_memory_pool().backend_name == "mimalloc"
+        and "jemalloc" in pa.supported_memory_backends()
+    ):
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def _needs(reader: Reader, settings: Settings) -> tuple[str, ...]:
