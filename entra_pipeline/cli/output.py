@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Wide enough that a table in a pipe or a file is never cut.
 _UNLIMITED = 100_000
 
+#: Characters up to which a column is never made narrower.
+_SHORT = 20
+
 #: The exit code of a program killed by SIGPIPE: what `entra-pipeline … | head` ends with.
 _BROKEN_PIPE = 141
 
@@ -202,6 +205,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[v if isinstance(v, Text) else Text(cell(v)) for v in row] for row in rows]
     table = Table(
         box=box.SIMPLE_HEAD,
         title=escape(title) if title else None,
@@ -210,18 +214,35 @@ def print_table(
         show_edge=False,
         pad_edge=False,
     )
-    for column in columns:
+    for at, column in enumerate(columns):
         col = Col(column) if isinstance(column, str) else column
+        widest = max(len(col.title), *(row[at].cell_len for row in cells), 0)
         table.add_column(
             escape(col.title),
             justify="right" if col.right else "left",
             no_wrap=not col.wrap,
             overflow="fold" if col.wrap else "ellipsis",
             style=col.style,
+            # Where it is narrow, long columns give way; what is short stays whole.
+            min_width=widest if widest <= _SHORT else None,
         )
-    for row in rows:
-        table.add_row(*(v if isinstance(v, Text) else escape(cell(v)) for v in row))
+    for row in cells:
+        table.add_row(*row)
     show(table)
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, a line each, without those that are empty."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in fields:
+        if value is not None:
+            grid.add_row(Text(name), Text(cell(value)))
+    show(grid)
 
 
 def show(renderable: Any, *, style: str | None = None) -> None:

@@ -6,7 +6,7 @@ document that `--json` prints, so the two cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -15,6 +15,9 @@ from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import ExitCode
 from entra_pipeline.cli.output import Col, count
 from entra_pipeline.cli.warehouse import find_entitlement, find_principal, open_warehouse
+
+#: Characters from which a column of a query's result is broken into lines where it must be.
+_LONG = 40
 
 #: What people get to see of a long answer unless they ask for more.
 PEOPLE = 100
@@ -59,7 +62,7 @@ def access(
     if output.is_json():
         output.print_json(document)
     else:
-        rows = document["entitlements"]
+        rows = _ordered(document, "entitlements", cursor, _by_tier)
         _headline(_named(document["principal"]), _counted(document, rows, "entitlement"))
         _list(
             rows,
@@ -99,7 +102,7 @@ def who_can(
     if output.is_json():
         output.print_json(document)
     else:
-        rows = document["principals"]
+        rows = _ordered(document, "principals", cursor, _by_kind)
         _headline(_named(document["entitlement"]), _counted(document, rows, "holder"))
         _list(
             rows,
@@ -168,23 +171,39 @@ def query(
       entra-pipeline query "FROM who_can('role:62e90394-69f5-4237-9190-012177145e10@/')" --json
     """
     with open_warehouse(data_dir) as warehouse:
-        document = warehouse.query(sql).to_json()
-    most = _limit(limit)
-    document["truncated"] = most is not None and len(document["rows"]) > most
-    rows: list[list[Any]] = document["rows"][:most]
-    document["rows"] = rows
+        answer = warehouse.query(sql)
+        most = _limit(limit)
+        document = answer.to_json()
+    document["truncated"] = most is not None and len(answer.rows) > most
+    document["rows"] = document["rows"][:most]
     if output.is_json():
         output.print_json(document)
     else:
-        columns = [
-            Col(name, right=_numeric(row[at] for row in rows))
-            for at, name in enumerate(document["columns"])
-        ]
-        output.print_table(columns, rows)
-        _headline("", count(len(rows), "row") + (", the first" if document["truncated"] else ""))
+        _print_rows(answer.columns, answer.rows[:most])
+        found = count(len(document["rows"]), "row")
+        _headline("", f"the first {found}" if document["truncated"] else found)
         _rest(document)
-    if not rows and not document["complete"]:
+    if not document["rows"] and not document["complete"]:
         raise typer.Exit(ExitCode.UNKNOWN)
+
+
+def _print_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print the rows of any query: as a table, or row by row where that could not be read."""
+    widths = [
+        max(len(output.cell(value)) for value in values) for values in zip(*rows, strict=True)
+    ]
+    if sum(min(width, _LONG) + 3 for width in widths) > 2 * output.out().width:
+        for number, row in enumerate(rows, start=1):
+            output.show(f"[dim]row {number}[/]")
+            output.print_fields(zip(names, row, strict=True))
+        return
+    columns = []
+    for at, name in enumerate(names):
+        values = [row[at] for row in rows]
+        # Only columns of long text give way where it is narrow.
+        long = bool(rows) and widths[at] > _LONG
+        columns.append(Col(name, right=_numeric(values), wrap=long))
+    output.print_table(columns, rows)
 
 
 def _numeric(values: Iterable[Any]) -> bool:
@@ -196,6 +215,30 @@ def _limit(given: int | None) -> int | None:
     if given is None:
         return None if output.is_json() else PEOPLE
     return given or None
+
+
+def _ordered(
+    document: dict[str, Any],
+    key: str,
+    cursor: str | None,
+    order: Callable[[dict[str, Any]], tuple[Any, ...]],
+) -> list[dict[str, Any]]:
+    """Give the rows in the order that people look for; pages keep the order of their cursors."""
+    rows: list[dict[str, Any]] = document[key]
+    return rows if cursor or document["cursor"] else sorted(rows, key=order)
+
+
+_KINDS = ("all_users", "group", "user", "guest", "service_principal", "managed_identity")
+
+
+def _by_kind(row: dict[str, Any]) -> tuple[Any, ...]:
+    place = _KINDS.index(row["kind"]) if row["kind"] in _KINDS else len(_KINDS)
+    return not row["direct"], place, row["kind"], row["name"] or "", row["state"]
+
+
+def _by_tier(row: dict[str, Any]) -> tuple[Any, ...]:
+    tier = row["tier"]
+    return tier is None, tier, row["resource"]["kind"], row["name"], row["state"]
 
 
 def _headline(what: str, found: str) -> None:
@@ -219,9 +262,13 @@ def _list(
         return
     shown = [*columns, ids] if ids else columns
     output.print_table(
-        [Col(title, right=title == "Paths") for title, _ in shown],
+        [Col(title, right=title in _NUMBERS, wrap=title in _NAMES) for title, _ in shown],
         ([value(row) for _, value in shown] for row in rows),
     )
+
+
+_NUMBERS = {"Paths", "Tier"}
+_NAMES = {"Entitlement", "Principal", "Entitlement id", "Principal id"}
 
 
 def _named(thing: dict[str, Any]) -> str:

@@ -81,6 +81,13 @@ def run(
     return document
 
 
+def everything() -> list[str]:
+    """Name every table that is read from Graph, the slow ones too."""
+    from entra_pipeline.tables import TABLES
+
+    return [table.name for table in TABLES.values() if table.reader]
+
+
 def print_report(document: dict[str, Any]) -> None:
     """Print what a sync left: tables, their completeness, and what they cost."""
     from entra_pipeline.cli.tables import print_statuses

@@ -26,7 +26,7 @@ def demo(
     Takes about a minute, keeps everything in .demo/ and leaves nothing running. `serve` shows the
     same data in Dagster's pages afterwards.
     """
-    from entra_pipeline.cli.running import print_report, run
+    from entra_pipeline.cli.running import everything, print_report, run
 
     started = time.monotonic()
     planned = state.Demo(state.HOME.absolute(), state.Parameters(users=users, groups=groups))
@@ -40,7 +40,7 @@ def demo(
             demo = planned.record(state.port_of(simulator))
             settings = demo.use(simulator)
             output.say(f"Reading it from {simulator.info.graph_url} through Dagster")
-            report = run(settings, only=[])
+            report = run(settings, only=everything())
         _heading("What was read")
         print_report(report)
         if report["sync"]["outcome"] != "succeeded":
@@ -66,17 +66,22 @@ def _closing(report: dict[str, Any], seconds: float) -> None:
     program = questions.program()
     data = os.path.relpath(state.HOME / "data")
     _heading("Where it is")
-    output.show(f"{data}/warehouse.duckdb   every table and answer, for any DuckDB client")
-    output.show(f"{data}/lake/              the tables as Delta Lake (Parquet)")
-    _heading("What to try next")
-    for command, why in (
-        ("serve", "Dagster's pages, with the simulated tenant beside them: press Materialize"),
-        ("tables", "what can be queried"),
-        (f'query "FROM users LIMIT 5" --data-dir {data}', "SQL on all of it"),
-        (f"export effective_grants --format parquet -o effective.parquet --data-dir {data}", ""),
-        ("doctor", "when your own tenant's settings are in .env (README: connect your tenant)"),
+    for path, what in (
+        ("warehouse.duckdb", "every table and answer, for any DuckDB client"),
+        ("lake/", "the tables as Delta Lake (Parquet)"),
+        (".dagster/", "the record of Dagster's runs"),
     ):
-        output.show(f"  {program} {command}" + (f"\n      {why}" if why else ""))
+        output.show(f"  {data}/{path:<18}{what}")
+    _heading("What to try next")
+    at = f"--data-dir {data}"
+    for command, why in (
+        ("serve", "Dagster's pages, the simulated tenant beside them: launch a sync there"),
+        ("tables", "what can be queried"),
+        (f'query "FROM users LIMIT 5" {at}', "SQL on all of it"),
+        (f"export effective_grants -f parquet -o effective.parquet {at}", "all access, as a file"),
+        ("doctor", "once your own tenant is in .env (README: connect your tenant)"),
+    ):
+        output.show(f"  {program} {command}\n      {why}")
     output.show("")
     output.show(f"Done in {seconds:.0f} s; nothing is left running.")
     raise typer.Exit(ExitCode.OK)

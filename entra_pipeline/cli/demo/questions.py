@@ -30,7 +30,7 @@ JOIN service_principals sp ON sp.id = g.principal_id
 LEFT JOIN applications a ON a.app_id = sp.app_id
 JOIN credentials c ON c.owner_id IN (sp.id, a.id)
 WHERE e.tier = 0 AND c.end_date_time < now() + INTERVAL 60 DAY
-GROUP BY ALL ORDER BY ends DESC
+GROUP BY ALL ORDER BY ends < now(), ends
 """
 
 GUESTS = """
@@ -61,29 +61,29 @@ def questions() -> list[Asked]:
     return [
         Asked(
             "Who is a Global Administrator, or can become one?",
-            ((("who-can", admin), 14),),
+            ((("who-can", admin, "--limit", "0"), 16),),
         ),
         Asked(
             f"What can {DEMO_USER_UPN} reach, and why?",
             (
-                (("access", DEMO_USER_UPN), 24),
+                (("access", DEMO_USER_UPN, "--limit", "0"), 24),
                 (("explain", DEMO_USER_UPN, admin), 12),
             ),
         ),
         Asked(
             f"Who gets into {DEMO_APPLICATION_NAME} as a reader, and by which paths?",
             (
-                (("who-can", application), 12),
+                (("who-can", application, "--limit", "0"), 12),
                 (("explain", DEMO_USER_UPN, application), 16),
             ),
         ),
         Asked(
             "Which applications that could take over the tenant have credentials about to end?",
-            ((("query", EXPIRING), 12),),
+            ((("query", EXPIRING, "--limit", "0"), 12),),
         ),
         Asked(
             "Which guests have access, and to what that is privileged?",
-            ((("query", GUESTS), 12),),
+            ((("query", GUESTS, "--limit", "0"), 12),),
         ),
     ]
 
@@ -94,7 +94,7 @@ def program() -> str:
     found = shutil.which("entra-pipeline")
     if found and Path(found).resolve() == here.resolve():
         return "entra-pipeline"
-    return os.path.relpath(here)
+    return min(os.path.relpath(here), str(here), key=len)
 
 
 def answer(arguments: tuple[str, ...], *, most: int) -> None:
