@@ -68,6 +68,8 @@ class SyncProgress:
             self._active.pop(progress.table, None)
             again = progress.table in self._finished
             self._finished[progress.table] = str(progress.status)
+            if len(self._finished) >= self._total:
+                self._note = "checking what was read"
         if self._live is None and not again:
             self._line(
                 f"[{len(self._finished):>2}/{self._total}] {progress.table:<38} "
@@ -100,4 +102,4 @@ class SyncProgress:
             lines.add_row(f"  {item.table}", str(item.phase), f"{rows} rows")
         if len(active) > 8:
             lines.add_row(f"  and {len(active) - 8} more")
-        return Group(head, lines)
+        return Group(head, lines) if active else head

@@ -287,8 +287,8 @@ def _words(name: str | None) -> str:
 
 def _how(row: dict[str, Any]) -> str:
     if not row["direct"]:
-        return f"through {count(row['depth'], 'group')}"
-    return "direct" if row["paths"] == 1 else "direct and through groups"
+        return f"by {count(row['depth'], 'group')}"
+    return "direct" if row["paths"] == 1 else "direct and by group"
 
 
 def _path(number: int, steps: Sequence[dict[str, Any]]) -> None:

@@ -171,7 +171,7 @@ def test_people_see_names_and_are_told_how(ask: Ask) -> None:
     done = ask("who-can", ADMIN)
     assert done.code == 0
     assert "direct" in done.out
-    assert "through" in done.out
+    assert "by 1 group" in done.out
     assert "eligible" in done.out
     path = ask("explain", DEMO_USER_UPN, ADMIN)
     assert "PAG-Global-Admins" in path.out
