@@ -63,6 +63,8 @@ class Directory:
         """Called with an object id whenever that object's own properties may differ."""
         self.activated_roles: set[str] = set()
         """Role definitions that have had an assignment: a role once activated stays so."""
+        self.born: dict[str, float] = {}
+        """When objects came into being, for those that were not there at the start."""
         self.former_kinds: dict[str, str] = {}
         """Type name of directory objects that are gone: delta still has to name it."""
         self._memos: dict[str, tuple[int, Any]] = {}
@@ -138,6 +140,8 @@ class Directory:
         if before is not None and collection == "role_assignments":
             self.remove(collection, object_id)
         self.tenant.objects[collection][object_id] = obj
+        if before is None:
+            self.born[object_id] = self.clock.time()
         self._record("put", collection, object_id)
         if collection == "role_assignments":
             self._record_role_member("link", obj)
@@ -204,6 +208,7 @@ class Directory:
             del obj["@odata.type"]
         obj["deletedDateTime"] = None
         self.tenant.objects[collection][object_id] = obj
+        self.born[object_id] = self.clock.time()
         self._touch("deleted_items")
         self._record("restore", collection, object_id)
         for relation, source, target in self._set_aside.pop(object_id, []):

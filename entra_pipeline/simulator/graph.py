@@ -163,12 +163,18 @@ class Graph:
         else:
             obj = self._by_keyed_segment(entity_set, key)
         call.route = f"{entity_set.path}/{{id}}"
-        if obj is None:
+        if obj is None or self._not_replicated(obj):
             # Who may not read the set must not learn what it holds.
             self._allow(request, self._set_or_navigation(entity_set, rest), entity_set.license)
             self._charge(call, parse_query(request.query), 1, None)
             raise not_found(key)
         return self._from_object(call, entity_set, entity_set.type, obj, rest)
+
+    def _not_replicated(self, obj: JsonObject) -> bool:
+        """Whether the object is too new for this replica to know it by its id."""
+        lag = self.options.replication_lag_s
+        born = self.directory.born.get(obj["id"]) if lag > 0 else None
+        return born is not None and born + lag > self._clock.time()
 
     @staticmethod
     def _set_or_navigation(entity_set: EntitySet, rest: list[str]) -> Acceptable:

@@ -8,6 +8,7 @@ from entra_pipeline.simulator import schema
 from entra_pipeline.simulator.entity_sets import BY_TYPE, ENTITY_SETS
 from entra_pipeline.simulator.model import EntitySet
 from entra_pipeline.simulator.navigations import NAVIGATIONS
+from entra_pipeline.simulator.process import running
 from tests.simulator.conftest import (
     ADA,
     BOB,
@@ -217,9 +218,22 @@ def test_writes_are_refused_and_change_nothing(small: Client, method: str) -> No
     assert small.get(f"/users/{ADA}").status_code == 200
 
 
-def test_mutations_show_everywhere_at_once(generated: Client) -> None:
-    from entra_pipeline.simulator.process import running
+def test_a_new_object_is_not_found_until_it_is_replicated() -> None:
+    with running(users=40, groups=20, seed=4, replication_lag=600) as simulator:
+        client = Client(simulator)
+        before = set(client.ids("/users?$select=id"))
+        for seed in range(20):
+            simulator.mutate(seed=seed, changes=40)
+            new = {row["id"] for row in simulator.truth("users")} - before
+            if new:
+                break
+        path = f"/users/{new.pop()}"
+        assert client.refusal(path) == (404, "Request_ResourceNotFound")
+        simulator.advance(601)
+        assert client.get(path).status_code == 200
 
+
+def test_mutations_show_everywhere_at_once() -> None:
     with running(users=60, groups=30, seed=3) as simulator:
         client = Client(simulator)
         for seed in range(5):
