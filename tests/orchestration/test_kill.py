@@ -88,7 +88,7 @@ def start(settings: Settings, simulator: Simulator) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", SYNC],
         env={
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             **simulator.settings_env(),
             "ENTRA_DATA_DIR": str(settings.data_dir),
         },
