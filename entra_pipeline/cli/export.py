@@ -9,9 +9,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from entra_pipeline.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from entra_pipeline.access.questions import Warehouse
 
 
 class Format(StrEnum):
@@ -30,8 +33,10 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def write(reader: pa.RecordBatchReader, kind: Format, file: Path | None) -> int:
-    """Write all batches; return the number of rows.
+def write(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, kind: Format, file: Path | None
+) -> int:
+    """Write all batches, which have this schema; return the number of rows.
 
     Without a file they go to standard output, which a terminal refuses for Parquet.
     """
@@ -43,11 +48,11 @@ def write(reader: pa.RecordBatchReader, kind: Format, file: Path | None) -> int:
         with _sink(file) as sink:
             match kind:
                 case Format.CSV:
-                    return _csv(reader, sink)
+                    return _csv(batches, schema, sink)
                 case Format.PARQUET:
-                    return _parquet(reader, sink)
+                    return _parquet(batches, schema, sink)
                 case Format.JSON:
-                    return _json(reader, sink)
+                    return _json(batches, sink)
     except BrokenPipeError:
         output.leave_broken_pipe()
     except OSError as error:
@@ -55,6 +60,24 @@ def write(reader: pa.RecordBatchReader, kind: Format, file: Path | None) -> int:
             f"cannot write {file or 'standard output'}: {error.strerror or error}",
             code=ExitCode.FAILED,
         ) from error
+
+
+def opened(warehouse: Warehouse, what: str) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+    """Give the rows of a table, a view or a query, and their schema. Nothing is read yet."""
+    import pyarrow as pa
+
+    from entra_pipeline.access import export
+
+    if what == "effective_grants":
+        return export.effective_grants(warehouse.path), export.SCHEMA
+    sql = f'SELECT * FROM "{what}"' if what.isidentifier() else what
+    batches = warehouse.batches(sql)
+    first = next(batches, None)
+    if first is None:
+        # No rows, no types: the names are enough for whoever reads an empty file.
+        names = warehouse.query(sql).columns
+        return iter(()), pa.schema([(name, pa.null()) for name in names])
+    return chain([first], batches), first.schema
 
 
 @contextmanager
@@ -90,14 +113,14 @@ def _ordinary_mode() -> int:
     return 0o666 & ~mask
 
 
-def _csv(reader: pa.RecordBatchReader, sink: IO[bytes]) -> int:
+def _csv(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: IO[bytes]) -> int:
     import pyarrow as pa
     import pyarrow.csv
 
-    flat = pa.schema([pa.field(field.name, _flat(field.type)) for field in reader.schema])
+    flat = pa.schema([pa.field(field.name, _flat(field.type)) for field in schema])
     rows = 0
     with pa.csv.CSVWriter(sink, flat) as writer:
-        for batch in reader:
+        for batch in batches:
             columns = [
                 column if column.type == field.type else _as_text(column)
                 for column, field in zip(batch.columns, flat, strict=True)
@@ -132,20 +155,20 @@ def _as_text(column: pa.Array[Any]) -> pa.Array[Any]:
     return pa.array(values, pa.string())
 
 
-def _parquet(reader: pa.RecordBatchReader, sink: IO[bytes]) -> int:
+def _parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: IO[bytes]) -> int:
     import pyarrow.parquet as pq
 
     rows = 0
-    with pq.ParquetWriter(sink, reader.schema, compression="zstd") as writer:
-        for batch in reader:
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
     return rows
 
 
-def _json(reader: pa.RecordBatchReader, sink: IO[bytes]) -> int:
+def _json(batches: Iterable[pa.RecordBatch], sink: IO[bytes]) -> int:
     rows = 0
-    for batch in reader:
+    for batch in batches:
         for row in batch.to_pylist():
             sink.write(b",\n" if rows else b"[\n")
             sink.write(_object(row))

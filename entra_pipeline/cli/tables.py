@@ -10,7 +10,7 @@ import typer
 
 from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import CliError
-from entra_pipeline.cli.export import Format, write
+from entra_pipeline.cli.export import Format, opened, write
 from entra_pipeline.cli.output import Col, count, moment
 from entra_pipeline.cli.warehouse import existing, open_warehouse
 
@@ -181,11 +181,11 @@ def export(
 
       entra-pipeline export "SELECT * FROM users WHERE user_type = 'Guest'" -o guests.csv
     """
+    if output.is_json() and file is None:
+        raise CliError("--json needs -o FILE: standard output holds the export itself")
     with open_warehouse(data_dir) as warehouse:
-        rows = write(warehouse.stream(what), format_, file)
+        rows = write(*opened(warehouse, what), format_, file)
     if output.is_json():
-        if file is None:
-            raise CliError("--json needs -o FILE: standard output holds the export itself")
         output.print_json({"file": str(file), "format": format_.value, "rows": rows})
     elif file is not None:
         output.say(f"{count(rows, 'row')} written to {file}")
