@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -98,6 +98,8 @@ class Extraction:
         self._readers = _chosen(self._wanted, settings)
         self._notes = {name: Notes() for name in known}
         self._facts = Facts(fact for reader in self._readers for fact in reader.gives)
+        # The client may have served others before.
+        self._spent_before = client.meter.snapshot()
         self._begun: dict[str, tuple[float, datetime]] = {}
         self._threads: list[threading.Thread] = []
         self._turns = Turns(settings.concurrency)
@@ -256,7 +258,7 @@ class Extraction:
         if published is None:
             published = self._published(name)
         started = self._begun.get(name, (time.monotonic(), None))[0]
-        spent = self._client.meter.snapshot().get(name, TableCounts())
+        spent = self._spent(name)
         status = TableStatus(
             table=name,
             status=outcome.status,
@@ -283,6 +285,13 @@ class Extraction:
         level = logging.INFO if outcome.status is Status.COMPLETE else logging.WARNING
         log.log(level, "%s: %s%s", name, outcome.status, _colon(outcome.reason))
         self._tell(Progress(name, Phase.DONE, status.rows or 0, status=outcome.status))
+
+    def _spent(self, name: str) -> TableCounts:
+        now = self._client.meter.snapshot().get(name, TableCounts())
+        before = self._spent_before.get(name, TableCounts())
+        return TableCounts(
+            *(getattr(now, f.name) - getattr(before, f.name) for f in fields(TableCounts))
+        )
 
     def _published(self, name: str) -> CommitInfo | None:
         try:

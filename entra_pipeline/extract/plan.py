@@ -118,6 +118,8 @@ class Plan(Generic[K]):
         longest: float = max(-self._waiting[0][0], *flying, 1)
         if self._not_begun:
             longest = max(longest, self.longest_expected)
+        if longest <= 1:
+            return self.width
         batches = (self._pages + sum(flying)) / BATCH
         spare = SLACK * self._sequence / BATCH
         return max(1, min(self.width, int(batches / max(1, longest - spare))))

@@ -1,4 +1,4 @@
-"""What the extract tests share: a data directory beside a simulator, and one way to sync into it."""
+"""What the extract tests share: a data directory beside a simulator, and how to sync into it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entra_pipeline.simulator.process import Simulator
 
 
 def settings_for(simulator: Simulator, data_dir: Path, **overrides: Any) -> Settings:
-    """Settings by the environment, as a user gives them; plain http to Graph saves the tests time."""
+    """Settings by the environment, as a user gives them; plain http to Graph saves time."""
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("ENTRA_")]:
             environment.delenv(name)

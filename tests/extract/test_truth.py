@@ -16,7 +16,7 @@ from entra_pipeline.tables import Status, get
 from tests.extract.support import Rig
 
 ZERO = "0001-01-01T00:00:00Z"
-TRUTH = {"group_pim": ""}
+SECRETS = (("passwordCredentials", "password"), ("keyCredentials", "certificate"))
 RELATIONS = {
     "group_owners": "group_owners",
     "application_owners": "application_owners",
@@ -230,10 +230,7 @@ def test_credentials_equal_the_truth_of_both_owners(
         ("service_principals", "service_principal"),
     ):
         for raw in rig.simulator.truth(collection):
-            for prop, kind in (
-                ("passwordCredentials", "password"),
-                ("keyCredentials", "certificate"),
-            ):
+            for prop, kind in SECRETS:
                 for item in raw.get(prop) or ():
                     end = _time(item["endDateTime"])
                     truth.add((raw["id"], owner_kind, item["keyId"], kind, end, None))
@@ -289,9 +286,8 @@ def test_scopes_are_words_and_role_actions_a_flat_list(
     synced: tuple[Rig, dict[str, TableStatus]],
 ) -> None:
     rig, _ = synced
-    grants = {
-        raw["id"]: raw["scope"].split() for raw in rig.simulator.truth("oauth2_permission_grants")
-    }
+    consents = rig.simulator.truth("oauth2_permission_grants")
+    grants = {raw["id"]: raw["scope"].split() for raw in consents}
     assert {row["id"]: row["scopes"] for row in rig.rows("oauth2_permission_grants")} == grants
     actions = {
         raw["id"]: [a for p in raw["rolePermissions"] for a in p["allowedResourceActions"]]
