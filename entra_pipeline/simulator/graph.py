@@ -2,7 +2,7 @@
 
 Routing reads the declarations in entity_sets.py and navigations.py; answering is left to
 listing.py (collections), functions.py (actions) and delta.py. Reads only: a write to a known path
-is refused with 405 until its handler is added to `WRITES`.
+is refused with 405. A handler of writes would be looked up in `Graph._answer`, by method and set.
 """
 
 import re
@@ -18,44 +18,39 @@ from entra_pipeline.simulator.entity_sets import BY_PATH, BY_TYPE, DELETED_TYPES
 from entra_pipeline.simulator.errors import (
     GraphError,
     bad_request,
-    denied,
     no_segment,
     not_found,
     unsupported_query,
 )
+from entra_pipeline.simulator.gates import Call, Gates, only
 from entra_pipeline.simulator.identity import Caller, IdentityPlatform
+from entra_pipeline.simulator.keys import GUID, by_key, by_keyed_segment
 from entra_pipeline.simulator.listing import (
     Lister,
     Listing,
     check_expand,
     check_sign_in_activity,
-    not_premium,
     shows_types,
 )
-from entra_pipeline.simulator.model import LICENSE_RANK, EntitySet, License, Navigation, Options
+from entra_pipeline.simulator.model import EntitySet, Navigation, Options
 from entra_pipeline.simulator.navigations import NAVIGATIONS
 from entra_pipeline.simulator.odata.filter import DIRECTORY
 from entra_pipeline.simulator.odata.query import Query, parse_query
 from entra_pipeline.simulator.permissions import (
     ANY_DIRECTORY_OBJECT,
-    HIDDEN_MEMBERS,
     Acceptable,
-    suffices,
 )
-from entra_pipeline.simulator.projection import MIXED, Encoders, is_hidden
-from entra_pipeline.simulator.throttle import Throttle, units
+from entra_pipeline.simulator.projection import MIXED, Encoders
+from entra_pipeline.simulator.sources import Sources
+from entra_pipeline.simulator.throttle import Throttle
 from entra_pipeline.simulator.wire import JsonObject, Request, Response, encode_json
 
 VERSIONS = frozenset({"v1.0", "beta"})
-_GUID = re.compile(r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
 _KEYED = re.compile(r"^([^(]+)\((.*)\)$")
 _CAST = "microsoft.graph."
 _DELETED = ("directory", "deleteditems")
 _LONGEST_PATH = max(len(path) for path in BY_PATH)
 _DELTA_NAMES = frozenset({"delta", "delta()", "microsoft.graph.delta", "microsoft.graph.delta()"})
-
-WRITES: dict[tuple[str, str], Callable[["Graph", Request], Response]] = {}
-"""Method and route template -> handler of a write."""
 
 
 class Graph:
@@ -71,17 +66,17 @@ class Graph:
     ) -> None:
         self.directory = directory
         self.options = options
-        self.throttle = throttle
+        self._gates = Gates(options, throttle)
         self._clock = clock
         self._identity = identity
         self.encoders = Encoders(directory)
-        self._shown_members: tuple[int, dict[str, list[object]]] = (-1, {})
+        self._sources = Sources(directory, self.encoders)
         self._lister = Lister(directory, clock, options, self.encoders)
         self._deltas = Deltas(directory, clock, options, self.encoders)
 
     def handle(self, request: Request) -> Response:
         """Answer a request; errors become responses, with ids and the cost header."""
-        call = _Call(request)
+        call = Call(request)
         try:
             request.caller = request.caller or self._identity.caller(request.headers)
             response = self._answer(call)
@@ -101,7 +96,7 @@ class Graph:
 
     # Routing
 
-    def _answer(self, call: "_Call") -> Response:
+    def _answer(self, call: Call) -> Response:
         request = call.request
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         if parts[0] not in VERSIONS:
@@ -142,7 +137,7 @@ class Graph:
         return ["users", caller.user_id, *segments[1:]]
 
     def _in_set(
-        self, call: "_Call", entity_set: EntitySet, key: str | None, rest: list[str]
+        self, call: Call, entity_set: EntitySet, key: str | None, rest: list[str]
     ) -> Response:
         if self.options.cloud in entity_set.absent:
             raise no_segment(entity_set.path.rpartition("/")[2])
@@ -150,23 +145,25 @@ class Graph:
         request = call.request
         if key is None:
             if not rest:
-                self._get_only(request)
-                self._allow(request, entity_set.permissions, entity_set.license)
-                return self._list(call, self._set_listing(entity_set))
+                only(request, "GET")
+                self._gates.allow(request, entity_set.permissions, entity_set.license)
+                return self._list(call, self._sources.of_set(entity_set))
             if rest[0] == "$count" and len(rest) == 1:
-                self._allow(request, entity_set.permissions, entity_set.license)
-                return self._count(call, self._set_listing(entity_set))
+                self._gates.allow(request, entity_set.permissions, entity_set.license)
+                return self._count(call, self._sources.of_set(entity_set))
             if rest[0].lower() in _DELTA_NAMES and len(rest) == 1:
                 return self._delta(call, entity_set)
             key, rest = rest[0], rest[1:]
-            obj = self._by_key(entity_set, key)
+            obj = by_key(self.directory, entity_set, key)
         else:
-            obj = self._by_keyed_segment(entity_set, key)
+            obj = by_keyed_segment(self.directory, entity_set, key)
         call.route = f"{entity_set.path}/{{id}}"
         if obj is None or self._not_replicated(obj):
             # Who may not read the set must not learn what it holds.
-            self._allow(request, self._set_or_navigation(entity_set, rest), entity_set.license)
-            self._charge(call, parse_query(request.query), 1, None)
+            self._gates.allow(
+                request, self._set_or_navigation(entity_set, rest), entity_set.license
+            )
+            self._gates.charge(call, parse_query(request.query), 1, None)
             raise not_found(key)
         return self._from_object(call, entity_set, entity_set.type, obj, rest)
 
@@ -183,66 +180,21 @@ class Graph:
             return navigation[0].permissions
         return entity_set.permissions
 
-    def _delta(self, call: "_Call", entity_set: EntitySet) -> Response:
+    def _delta(self, call: Call, entity_set: EntitySet) -> Response:
         if not entity_set.delta or self.options.cloud in entity_set.delta_absent:
             raise no_segment("delta")
         call.route = f"{entity_set.path}/delta"
-        self._get_only(call.request)
-        self._allow(call.request, entity_set.permissions, entity_set.license)
+        only(call.request, "GET")
+        self._gates.allow(call.request, entity_set.permissions, entity_set.license)
         query = parse_query(call.request.query)
-        self._charge(call, query, 1, None)
+        self._gates.charge(call, query, 1, None)
         return self._deltas.answer(call.request, query, entity_set)
-
-    def _by_key(self, entity_set: EntitySet, key: str) -> JsonObject | None:
-        if entity_set.rows is not None:
-            return next((row for row in entity_set.rows(self.directory) if row["id"] == key), None)
-        objects = self.directory.collection(entity_set.collection)
-        found = objects.get(key)
-        if found is not None:
-            return found
-        if entity_set.type == "user" and not _GUID.match(key):
-            return self._by_alternate(entity_set, "userPrincipalName", key)
-        if _GUID.match(key):
-            return objects.get(key.lower())
-        if (
-            entity_set.is_directory
-            and entity_set.delta
-            and entity_set.type != ("oAuth2PermissionGrant")
-        ):
-            raise bad_request(f"Invalid object identifier '{key}'.")
-        return None
-
-    def _by_keyed_segment(self, entity_set: EntitySet, key: str) -> JsonObject | None:
-        name, equals, value = key.partition("=")
-        if not equals or "'" in name:
-            return self._by_key(entity_set, _unquote(key))
-        if name == "id":
-            return self._by_key(entity_set, _unquote(value))
-        if name not in entity_set.keys:
-            raise bad_request(
-                f"The key '{name}' does not identify a {entity_set.type}.", "BadRequest"
-            )
-        return self._by_alternate(entity_set, name, _unquote(value))
-
-    def _by_alternate(self, entity_set: EntitySet, name: str, value: str) -> JsonObject | None:
-        if entity_set.rows is not None:
-            rows = entity_set.rows(self.directory)
-            return next((row for row in rows if row.get(name) == value), None)
-
-        def build() -> dict[str, JsonObject]:
-            objects = self.directory.collection(entity_set.collection).values()
-            return {str(obj.get(name)).lower(): obj for obj in objects if obj.get(name)}
-
-        index: dict[str, JsonObject] = self.directory.memo(
-            f"{entity_set.collection} key {name}", (entity_set.collection,), build
-        )
-        return index.get(value.lower())
 
     # From one object
 
     def _from_object(
         self,
-        call: "_Call",
+        call: Call,
         entity_set: EntitySet,
         kind: str,
         obj: JsonObject,
@@ -253,8 +205,8 @@ class Graph:
     ) -> Response:
         request = call.request
         if not rest:
-            self._get_only(request)
-            self._allow(request, entity_set.permissions, entity_set.license)
+            only(request, "GET")
+            self._gates.allow(request, entity_set.permissions, entity_set.license)
             query = parse_query(request.query)
             return self._entity(
                 call,
@@ -272,15 +224,15 @@ class Graph:
             return self._navigate(call, entity_set, obj, found[0], rest[found[1] :])
         action = functions.OBJECT_ACTIONS.get(rest[0].lower().removeprefix(_CAST))
         if action is not None and len(rest) == 1:
-            self._post_only(request)
+            only(request, "POST")
             call.route += f"/{rest[0]}"
-            self._allow(request, entity_set.permissions, entity_set.license)
-            self._charge(call, parse_query(request.query), action.units, None)
+            self._gates.allow(request, entity_set.permissions, entity_set.license)
+            self._gates.charge(call, parse_query(request.query), action.units, None)
             return action.answer(self.directory, request, obj)
         if rest[0] in schema.properties(kind) and len(rest) == 1:
             call.route += f"/{rest[0]}"
-            self._allow(request, entity_set.permissions, entity_set.license)
-            self._charge(call, parse_query(request.query), 1, None)
+            self._gates.allow(request, entity_set.permissions, entity_set.license)
+            self._gates.charge(call, parse_query(request.query), 1, None)
             context_url = (
                 f"{request.base}/v1.0/$metadata#{entity_set.path}('{obj['id']}')/{rest[0]}"
             )
@@ -291,7 +243,7 @@ class Graph:
 
     def _navigate(
         self,
-        call: "_Call",
+        call: Call,
         entity_set: EntitySet,
         obj: JsonObject,
         navigation: Navigation,
@@ -301,30 +253,30 @@ class Graph:
         call.route += f"/{navigation.name}"
         if self.options.cloud in navigation.absent:
             raise no_segment(navigation.name.rpartition("/")[2])
-        self._get_only(request)
-        self._allow(request, navigation.permissions or entity_set.permissions, navigation.license)
+        only(request, "GET")
+        self._gates.allow(
+            request, navigation.permissions or entity_set.permissions, navigation.license
+        )
         query = parse_query(request.query)
         if navigation.single:
             return self._single(call, query, navigation, obj, rest)
-        listing = self._navigation_listing(call, navigation, obj)
+        listing = self._sources.of_navigation(call, navigation, obj)
         if rest and rest[0].lower().startswith(_CAST):
             call.route += f"/{rest[0]}"
-            listing = self._cast(listing, rest[0][len(_CAST) :], obj)
+            listing = self._sources.cast(listing, rest[0][len(_CAST) :], obj)
             rest = rest[1:]
         if not rest:
             return self._list(call, listing)
         if rest == ["$count"]:
             return self._count(call, listing)
         if rest == ["$ref"] and navigation.type == MIXED:
-            self._charge(call, query, listing.units, listing.bucket)
+            self._gates.charge(call, query, listing.units, listing.bucket)
             return self._lister.references(request, query, listing)
         if len(rest) == 1:
             return self._item_of_navigation(call, query, listing, rest[0])
         raise no_segment(rest[0])
 
-    def _item_of_navigation(
-        self, call: "_Call", query: Query, listing: Listing, key: str
-    ) -> Response:
+    def _item_of_navigation(self, call: Call, query: Query, listing: Listing, key: str) -> Response:
         call.route += "/{id}"
         for item in listing.items():
             item_id = item if isinstance(item, str) else item.get("id")
@@ -334,12 +286,12 @@ class Graph:
                 return self._entity(
                     call, query, listing.type, item, listing.context, base_units=listing.units
                 )
-        self._charge(call, query, 1, listing.bucket)
+        self._gates.charge(call, query, 1, listing.bucket)
         raise not_found(key)
 
     def _single(
         self,
-        call: "_Call",
+        call: Call,
         query: Query,
         navigation: Navigation,
         obj: JsonObject,
@@ -347,11 +299,11 @@ class Graph:
     ) -> Response:
         items = navigation.items(self.directory, obj)
         if not items:
-            self._charge(call, query, navigation.units, None)
+            self._gates.charge(call, query, navigation.units, None)
             raise not_found(navigation.name)
         if isinstance(items[0], str):
             if rest == ["$ref"]:
-                self._charge(call, query, navigation.units, None)
+                self._gates.charge(call, query, navigation.units, None)
                 link = f"{call.request.base}/v1.0/directoryObjects/{items[0]}"
                 return Response(body=encode_json({"@odata.id": link}))
             return self._directory_object(call, query, items[0])
@@ -365,36 +317,9 @@ class Graph:
             expand=frozenset(NAVIGATIONS.get(navigation.type, ())),
         )
 
-    def _cast(self, listing: Listing, kind: str, obj: JsonObject) -> Listing:
-        cast_set = BY_TYPE.get(kind)
-        if listing.type != MIXED or cast_set is None or cast_set.type not in _CASTABLE:
-            raise bad_request(
-                f"Type 'microsoft.graph.{kind}' does not derive from the collection's type.",
-                "BadRequest",
-            )
-        if (
-            listing.route.endswith("/members")
-            and "Unified" in (obj.get("groupTypes") or ())
-            and kind != "user"
-        ):
-            raise unsupported_query(f"Members of a Microsoft 365 group are never {kind}s.")
-        held = self.directory.collection(cast_set.collection)
-        if kind == "directoryRole":
-            held = roles.directory_roles(self.directory)
-        items = listing.items
-        listing.items = lambda: [each for each in items() if each in held]
-        listing.collection = cast_set.collection if kind != "directoryRole" else None
-        if kind == "directoryRole":
-            names = items
-            listing.items = lambda: [held[each] for each in names() if each in held]
-        listing.type = kind
-        listing.context = cast_set.context
-        listing.cast = True
-        return listing
-
     # Directory objects of any kind
 
-    def _directory_objects(self, call: "_Call", rest: list[str]) -> Response:
+    def _directory_objects(self, call: Call, rest: list[str]) -> Response:
         request = call.request
         call.route = "directoryObjects"
         if not rest:
@@ -404,21 +329,21 @@ class Graph:
             return self._delta(call, _ALL_OBJECTS)
         query = parse_query(request.query)
         if name.removeprefix(_CAST) in ("getbyids", "getbyids()") and len(rest) == 1:
-            self._post_only(request)
+            only(request, "POST")
             call.route = "directoryObjects/getByIds"
-            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
+            self._gates.allow(request, ANY_DIRECTORY_OBJECT, "free")
             # The page says 5 units, 2 with $select: more than the usual reduction of one.
-            self._charge(call, Query(), 2 if query.select is not None else 5, None)
+            self._gates.charge(call, Query(), 2 if query.select is not None else 5, None)
             caller: Caller = request.caller
             encoder = self.encoders.mixed(query.select, caller.hidden_kinds, shows_types(request))
             return functions.get_by_ids(self.directory, request, encoder.encode)
         call.route = "directoryObjects/{id}"
-        if not _GUID.match(rest[0]):
+        if not GUID.match(rest[0]):
             raise bad_request(f"Invalid object identifier '{rest[0]}'.")
         found = roles.find(self.directory, rest[0].lower())
         if found is None:
-            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
-            self._charge(call, query, 1, None)
+            self._gates.allow(request, ANY_DIRECTORY_OBJECT, "free")
+            self._gates.charge(call, query, 1, None)
             raise not_found(rest[0])
         kind, obj = found
         return self._from_object(
@@ -431,10 +356,10 @@ class Graph:
             odata_type=f"#microsoft.graph.{kind}",
         )
 
-    def _directory_object(self, call: "_Call", query: Query, object_id: str) -> Response:
+    def _directory_object(self, call: Call, query: Query, object_id: str) -> Response:
         """The target of a navigation to one directory object."""
         found = roles.find(self.directory, object_id)
-        self._charge(call, query, 1, None)
+        self._gates.charge(call, query, 1, None)
         if found is None:
             raise not_found(object_id)
         request, caller = call.request, call.request.caller
@@ -442,10 +367,10 @@ class Graph:
         body = self.encoders.mixed(query.select, caller.hidden_kinds, types).encode(object_id)
         return _with_context(request, body, "directoryObjects/$entity", types)
 
-    def _deleted_items(self, call: "_Call", rest: list[str]) -> Response:
+    def _deleted_items(self, call: Call, rest: list[str]) -> Response:
         call.route = "directory/deletedItems"
         request = call.request
-        self._get_only(request)
+        only(request, "GET")
         query = parse_query(request.query)
         deleted = self.directory.collection("deleted_items")
         if not rest:
@@ -456,7 +381,7 @@ class Graph:
         if not rest[0].lower().startswith(_CAST):
             call.route += "/{id}"
             found = deleted.get(rest[0])
-            self._allow(request, ANY_DIRECTORY_OBJECT, "free")
+            self._gates.allow(request, ANY_DIRECTORY_OBJECT, "free")
             if found is None or len(rest) > 1:
                 raise not_found(rest[0])
             kind = _kind_of_deleted(found)
@@ -472,7 +397,7 @@ class Graph:
         kind = names.get(rest[0][len(_CAST) :].lower(), "")
         if not kind:
             raise bad_request(f"'{rest[0]}' cannot be in deletedItems.", "BadRequest")
-        self._allow(request, DELETED_TYPES[kind], "free")
+        self._gates.allow(request, DELETED_TYPES[kind], "free")
         call.route += f"/{_CAST}{kind}"
 
         def rows() -> list[JsonObject]:
@@ -501,20 +426,20 @@ class Graph:
 
     # Answering
 
-    def _list(self, call: "_Call", listing: Listing) -> Response:
+    def _list(self, call: Call, listing: Listing) -> Response:
         query = parse_query(call.request.query)
-        self._charge(call, query, listing.units, self._lister.bucket(query, listing))
+        self._gates.charge(call, query, listing.units, self._lister.bucket(query, listing))
         return self._lister.answer(call.request, query, listing)
 
-    def _count(self, call: "_Call", listing: Listing) -> Response:
+    def _count(self, call: Call, listing: Listing) -> Response:
         call.route += "/$count"
         query = parse_query(call.request.query)
-        self._charge(call, query, listing.units, listing.bucket)
+        self._gates.charge(call, query, listing.units, listing.bucket)
         return self._lister.count(call.request, query, listing)
 
     def _entity(
         self,
-        call: "_Call",
+        call: Call,
         query: Query,
         kind: str,
         obj: JsonObject,
@@ -531,7 +456,7 @@ class Graph:
             bucket = "sign_in_activity"
         elif "keyCredentials" in (query.select or ()):
             bucket = "key_credentials"
-        self._charge(call, query, base_units, bucket)
+        self._gates.charge(call, query, base_units, bucket)
         if bucket == "sign_in_activity":
             check_sign_in_activity(caller, self.options)
         for option in ("filter", "search", "orderby", "top", "skip", "skiptoken"):
@@ -560,145 +485,7 @@ class Graph:
         selected = f"({','.join(query.select)})" if query.select else ""
         return _with_context(request, encode(obj), f"{context}{selected}/$entity", types)
 
-    def _set_listing(self, entity_set: EntitySet) -> Listing:
-        directory, collection = self.directory, entity_set.collection
-        computed = entity_set.rows
-        depends = entity_set.depends or (collection,)
 
-        def items() -> list[object]:
-            if computed is not None:
-                return list(computed(directory))
-            ids: list[object] = directory.memo(
-                f"{collection} ids", depends, lambda: list(directory.collection(collection))
-            )
-            return ids
-
-        return Listing(
-            route=entity_set.path,
-            type=entity_set.type,
-            items=items,
-            context=entity_set.context,
-            rules=entity_set.filter,
-            collection=collection if computed is None else None,
-            default_top=entity_set.default_top,
-            max_top=entity_set.max_top,
-            expand=entity_set.expand,
-            units=entity_set.units,
-            bucket=entity_set.bucket,
-            license=entity_set.license,
-            need_filter=entity_set.need_filter,
-            key=entity_set.path,
-            indexed=computed is None,
-            depends=depends,
-            undeclared=self.encoders.undeclared(collection, entity_set.type),
-        )
-
-    def _navigation_listing(
-        self, call: "_Call", navigation: Navigation, obj: JsonObject
-    ) -> Listing:
-        directory, request = self.directory, call.request
-        caller: Caller = request.caller
-        omit = navigation.omits_service_principals and request.path.startswith("/v1.0")
-        hidden = (
-            navigation.hides and is_hidden(obj) and not suffices(caller.permissions, HIDDEN_MEMBERS)
-        )
-
-        def items() -> list[object]:
-            if hidden:
-                return []
-            if omit:
-                return self._without_service_principals(navigation, obj)
-            found = navigation.items(directory, obj)
-            return found if isinstance(found, list) else list(found)
-
-        return Listing(
-            route=call.route,
-            type=navigation.type,
-            items=items,
-            context=navigation.context,
-            rules=navigation.filter,
-            default_top=navigation.default_top,
-            max_top=navigation.max_top,
-            expand=frozenset(NAVIGATIONS.get(navigation.type, ())),
-            units=navigation.units,
-            key=(navigation.name, obj["id"], omit, hidden) if navigation.type == MIXED else None,
-            bucket=navigation.bucket,
-            license=navigation.license,
-        )
-
-    def _without_service_principals(self, navigation: Navigation, obj: JsonObject) -> list[object]:
-        """What v1.0 shows of a group's members. Kept: looking through every list costs."""
-        directory = self.directory
-        version = directory.version(("group_members", "service_principals"))
-        if self._shown_members[0] != version:
-            self._shown_members = (version, {})
-        known = self._shown_members[1].get(obj["id"])
-        if known is None:
-            known = list(navigation.items(directory, obj))
-            service_principals = directory.collection("service_principals")
-            if not service_principals.keys().isdisjoint(known):
-                known = [each for each in known if each not in service_principals]
-            self._shown_members[1][obj["id"]] = known
-        return known
-
-    # Gates
-
-    def _charge(self, call: "_Call", query: Query, base: int, bucket: str | None) -> None:
-        call.units = units(
-            base, select=query.select is not None, expand=bool(query.expand), top=query.top
-        )
-        caller: Caller = call.request.caller
-        call.headers = self.throttle.charge(caller.app_id, call.units, bucket)
-
-    def _allow(self, request: Request, acceptable: Acceptable, license_need: License) -> None:
-        caller: Caller = request.caller
-        if not suffices(caller.permissions, acceptable):
-            raise denied()
-        if LICENSE_RANK[self.options.license] < LICENSE_RANK[license_need]:
-            if license_need == "p2":
-                raise GraphError(
-                    400,
-                    "AadPremiumLicenseRequired",
-                    "The tenant needs to have Microsoft Entra ID P2 or Microsoft Entra ID "
-                    "Governance license.",
-                )
-            raise not_premium()
-
-    @staticmethod
-    def _get_only(request: Request) -> None:
-        if request.method != "GET":
-            raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
-
-    @staticmethod
-    def _post_only(request: Request) -> None:
-        if request.method != "POST":
-            raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
-
-
-class _Call:
-    """What becomes known of a request on its way: its route template, cost and headers."""
-
-    __slots__ = ("headers", "request", "route", "units")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.route = "unknown"
-        self.units = 0
-        self.headers: dict[str, str] = {}
-
-
-_CASTABLE = frozenset(
-    {
-        "user",
-        "group",
-        "servicePrincipal",
-        "device",
-        "orgContact",
-        "application",
-        "administrativeUnit",
-        "directoryRole",
-    }
-)
 _ALL_OBJECTS = EntitySet(
     "directoryObjects", "directory_objects", MIXED, ANY_DIRECTORY_OBJECT, delta=True
 )
@@ -714,13 +501,6 @@ def _navigation(kind: str, rest: list[str]) -> tuple[Navigation, int] | None:
         return found, 1
     found = known.get("/".join(rest[:2]).lower())
     return (found, 2) if found is not None else None
-
-
-def _unquote(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == "'":
-        return text[1:-1].replace("''", "'")
-    return text
 
 
 def _kind_of_deleted(obj: JsonObject) -> str:

@@ -8,21 +8,23 @@ authentication and authorization error codes").
 import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from entra_pipeline.simulator import roles
+from entra_pipeline.simulator.clients import (
+    FEDERATION_AUDIENCE,
+    Client,
+    TokenError,
+    authenticate,
+    bad_scope,
+    required,
+)
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.errors import GraphError
 from entra_pipeline.simulator.permissions import EXCHANGE_GRANTED, hidden_kinds
-from entra_pipeline.simulator.tokens import (
-    ClientCertificate,
-    InvalidTokenError,
-    Signer,
-    b64,
-    split,
-)
+from entra_pipeline.simulator.tokens import InvalidTokenError, Signer, b64
 from entra_pipeline.simulator.wire import JsonObject, Response, encode_json
 
 GRAPH_HOSTS = frozenset(
@@ -43,11 +45,9 @@ EXCHANGE_HOSTS = frozenset(
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPENID_SCOPES = frozenset({"openid", "profile", "offline_access", "email"})
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LIFE_S = 3599
 _DEVICE_CODE_LIFE_S = 900
-FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 
 
 @dataclass(frozen=True)
@@ -64,43 +64,11 @@ class Caller:
 
 
 @dataclass
-class Client:
-    """An application that may ask for tokens."""
-
-    app_id: str
-    object_id: str
-    """The id of its service principal."""
-    secret: str
-    permissions: frozenset[str]
-    certificates: list[ClientCertificate] = field(default_factory=list)
-    federated: list[tuple[str, str]] = field(default_factory=list)
-    """Issuer and subject of the external tokens it may present."""
-
-
-@dataclass
 class _DeviceCode:
     client: Client
     resource: str
     expires: float
     polls: int = 0
-
-
-class TokenError(Exception):
-    """An error of the token endpoint."""
-
-    def __init__(self, status: int, error: str, code: int, text: str) -> None:
-        super().__init__(f"AADSTS{code}: {text}")
-        self.status, self.error, self.code, self.text = status, error, code, text
-
-
-def _bad_scope(scope: str) -> TokenError:
-    return TokenError(
-        400,
-        "invalid_scope",
-        1002012,
-        f"The provided value for scope {scope} is not valid. Client credential flows must have a "
-        "scope value with /.default suffixed to the resource identifier (application ID URI).",
-    )
 
 
 class IdentityPlatform:
@@ -275,10 +243,10 @@ class IdentityPlatform:
         }
 
     def _token(self, form: Mapping[str, str], base: str) -> JsonObject:
-        grant = _required(form, "grant_type")
+        grant = required(form, "grant_type")
         if grant == "client_credentials":
             client = self._client(form)
-            self._authenticate(client, form)
+            authenticate(client, form, self._signer, self._clock.time())
             resource = self._resource(form, base, application=True)
             return {
                 "token_type": "Bearer",
@@ -289,7 +257,7 @@ class IdentityPlatform:
         if grant in (_DEVICE_GRANT, "device_code"):
             return self._redeem_device_code(form, base)
         if grant == "refresh_token":
-            held = self._refresh_tokens.get(_required(form, "refresh_token"))
+            held = self._refresh_tokens.get(required(form, "refresh_token"))
             if held is None or held[0].app_id != form.get("client_id"):
                 raise TokenError(
                     400, "invalid_grant", 70043, "The refresh token has expired or is invalid."
@@ -303,7 +271,7 @@ class IdentityPlatform:
         )
 
     def _client(self, form: Mapping[str, str]) -> Client:
-        app_id = _required(form, "client_id")
+        app_id = required(form, "client_id")
         client = self._clients.get(app_id)
         if client is None:
             raise TokenError(
@@ -314,76 +282,6 @@ class IdentityPlatform:
                 f"'{self._directory.tenant.tenant_id}'.",
             )
         return client
-
-    def _authenticate(self, client: Client, form: Mapping[str, str]) -> None:
-        assertion = form.get("client_assertion")
-        if assertion is not None:
-            if form.get("client_assertion_type") != _ASSERTION_TYPE:
-                raise TokenError(
-                    400, "invalid_request", 900144, "client_assertion_type is missing or wrong."
-                )
-            self._check_assertion(client, assertion)
-            return
-        if "client_secret" not in form:
-            raise TokenError(
-                401,
-                "invalid_client",
-                7000216,
-                "'client_assertion', 'client_secret' or 'request' is required for the "
-                "'client_credentials' grant type.",
-            )
-        if not secrets.compare_digest(form["client_secret"].encode(), client.secret.encode()):
-            raise TokenError(
-                401,
-                "invalid_client",
-                7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is "
-                "the client secret value, not the client secret ID, for a secret added to app "
-                f"'{client.app_id}'.",
-            )
-
-    def _check_assertion(self, client: Client, assertion: str) -> None:
-        try:
-            _, claims = split(assertion)
-        except InvalidTokenError as error:
-            raise TokenError(
-                400, "invalid_client", 50027, f"JWT token is invalid or malformed: {error}."
-            ) from None
-        expires = claims.get("exp")
-        if not isinstance(expires, int | float) or expires < self._clock.time() - 300:
-            raise TokenError(
-                401, "invalid_client", 700024, "Client assertion is not within its valid time range"
-            )
-        if claims.get("iss") == client.app_id:
-            if claims.get("sub") != client.app_id:
-                raise TokenError(401, "invalid_client", 700021, "Subject and issuer differ.")
-            if not any(each.signed(assertion) for each in client.certificates):
-                raise TokenError(
-                    401,
-                    "invalid_client",
-                    700027,
-                    "The certificate with identifier used to sign the client assertion is not "
-                    "registered on application.",
-                )
-            return
-        if (claims.get("iss"), claims.get("sub")) not in client.federated:
-            raise TokenError(
-                400,
-                "invalid_request",
-                700213,
-                "No matching federated identity record found for presented assertion subject "
-                f"'{claims.get('sub')}'.",
-            )
-        if claims.get("aud") != FEDERATION_AUDIENCE:
-            raise TokenError(
-                400, "invalid_request", 700212, "No matching federated identity record found."
-            )
-        try:
-            self._signer.verify(assertion)
-        except InvalidTokenError:
-            raise TokenError(
-                401, "invalid_client", 700027, "Client assertion failed signature validation."
-            ) from None
 
     def _resource(self, form: Mapping[str, str], base: str, *, application: bool = False) -> str:
         scope = form.get("scope", "")
@@ -400,7 +298,7 @@ class IdentityPlatform:
                 )
             return base
         if application and (len(names) != 1 or not names[0].endswith("/.default")):
-            raise _bad_scope(scope)
+            raise bad_scope(scope)
         resource = names[0].rpartition("/")[0].rstrip("/")
         # A bare delegated scope such as `User.Read` means Microsoft Graph.
         return self._known(resource) if "://" in resource else base
@@ -437,7 +335,7 @@ class IdentityPlatform:
         }
 
     def _redeem_device_code(self, form: Mapping[str, str], base: str) -> JsonObject:
-        code = form.get("device_code") or _required(form, "code")
+        code = form.get("device_code") or required(form, "code")
         held = self._device_codes.get(code)
         if held is None or held.client.app_id != form.get("client_id"):
             raise TokenError(400, "invalid_grant", 70000, "The provided device code is not valid.")
@@ -562,18 +460,6 @@ _ENDPOINTS = frozenset(
         "oauth2/devicecode",
     }
 )
-
-
-def _required(form: Mapping[str, str], name: str) -> str:
-    value = form.get(name)
-    if not value:
-        raise TokenError(
-            400,
-            "invalid_request",
-            900144,
-            f"The request body must contain the following parameter: '{name}'.",
-        )
-    return value
 
 
 def _json(document: JsonObject, status: int = 200) -> Response:

@@ -76,7 +76,6 @@ class _Plan:
     context: bytes
     advanced: bool
     filtered: bool
-    bucket: str | None
 
 
 class PageCache:
@@ -231,16 +230,14 @@ class Lister:
             uses_advanced = True
         if uses_advanced and query.expand:
             raise unsupported_query("$expand cannot be combined with an advanced query.")
-        top, bucket = self._top(query, listing), listing.bucket
+        top = self._top(query, listing)
         wants_activity = listing.type == "user" and (
             "signInActivity" in (query.select or ())
             or (matches is not None and "signInActivity" in matches.properties)
         )
         if wants_activity:
             self._check_sign_in_activity(caller, matches)
-            top, bucket = min(top, SIGN_IN_ACTIVITY_PAGE), "sign_in_activity"
-        if "keyCredentials" in (query.select or ()):
-            bucket = "key_credentials"
+            top = min(top, SIGN_IN_ACTIVITY_PAGE)
         types = shows_types(request)
         key = (query.select, query.expand, types, caller.hidden_kinds)
         plan = _Plan(
@@ -253,7 +250,6 @@ class Lister:
             filtered=query.filter is not None
             or query.search is not None
             or query.orderby is not None,
-            bucket=bucket,
         )
         return plan, matches
 

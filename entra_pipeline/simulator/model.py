@@ -87,9 +87,7 @@ class Navigation:
     license: License = "free"
     bucket: str | None = None
     absent: frozenset[str] = frozenset()
-    depends: tuple[str, ...] = ()
     context: str = "directoryObjects"
-    cast: bool = True
 
 
 @dataclass

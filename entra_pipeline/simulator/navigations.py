@@ -178,7 +178,6 @@ def _assignments(name: str, items: _Items, units: int = 1) -> Navigation:
         permissions.APPLICATIONS,
         units=units,
         context="appRoleAssignments",
-        depends=("app_role_assignments",),
     )
 
 
@@ -279,7 +278,6 @@ _DECLARED: dict[str, tuple[Navigation, ...]] = {
             units=3,
             omits_service_principals=True,
             hides=True,
-            depends=("group_members",),
         ),
         _mixed("transitiveMembers", transitive_members, units=5, hides=True),
         _mixed("owners", _targets("group_owners")),

@@ -21,12 +21,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from entra_pipeline.simulator import certificates, roles
 from entra_pipeline.simulator.app import TRANSPORT, App
+from entra_pipeline.simulator.clients import Client
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.control import Control
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.graph import Graph
-from entra_pipeline.simulator.identity import Client, IdentityPlatform
+from entra_pipeline.simulator.identity import IdentityPlatform
 from entra_pipeline.simulator.model import Options
 from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
 from entra_pipeline.simulator.statistics import Statistics

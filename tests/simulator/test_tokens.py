@@ -142,7 +142,7 @@ def test_a_federated_assertion_signs_in(simulator: Simulator) -> None:
     forged = {**claims(token), "sub": "somebody else"}
     body = base64.urlsafe_b64encode(json.dumps(forged).encode()).rstrip(b"=").decode()
     for bad in (f"{header}.{body}.AAAA", f"{header}.{payload}.AAAA"):
-        app = confidential(simulator, {"client_assertion": bad})
+        app = confidential(simulator, {"client_assertion": lambda bad=bad: bad})
         result = app.acquire_token_for_client([f"{simulator.info.graph_url}/.default"])
         assert result["error_codes"] in ([700213], [700027])
 
