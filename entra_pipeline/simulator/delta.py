@@ -5,10 +5,12 @@ group comes in slices on several, non-adjacent pages; soft deletion says `change
 `deleted`, and a membership that ended says `deleted` whatever became of the member.
 """
 
+import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.clock import Clock
@@ -21,6 +23,7 @@ from entra_pipeline.simulator.odata.paging import Cursors
 from entra_pipeline.simulator.odata.query import Query
 from entra_pipeline.simulator.odata.select import check_select
 from entra_pipeline.simulator.projection import MIXED, Encoders
+from entra_pipeline.simulator.tenant import Tenant
 from entra_pipeline.simulator.tokens import InvalidTokenError, b64, unb64
 from entra_pipeline.simulator.wire import JsonObject, Request, Response, decode_json, encode_json
 
@@ -36,6 +39,7 @@ _BY_DEFAULT: dict[str, tuple[str, ...]] = {"groups": ("members",), "directoryRol
 _ID_FILTER = re.compile(r"^\s*id eq '([^']+)'(?:\s+or\s+id eq '([^']+)')*\s*$")
 _ONE_ID = re.compile(r"id eq '([^']+)'")
 _MAX_IDS = 50
+_SAMPLED = 200
 _MEMBERS_PER_PAGE = 1000
 
 Link = tuple[str, bool]
@@ -81,10 +85,7 @@ class Deltas:
         self._options = options
         self._encoders = encoders
         self._cursors = Cursors(clock, options.page_token_life_s)
-        sizes = [len(objects) for objects in directory.tenant.objects.values()]
-        self._origin = str(
-            uuid.uuid5(uuid.NAMESPACE_URL, f"{directory.tenant.tenant_id} {options.seed} {sizes}")
-        )
+        self._origin = _fingerprint(directory.tenant)
         self._process = str(uuid.uuid4())
 
     def answer(self, request: Request, query: Query, entity_set: EntitySet) -> Response:
@@ -407,6 +408,21 @@ class _News:
         self.reborn = False
         self.properties: set[str] | frozenset[str] = set()
         self.links: dict[str, dict[str, bool]] = {}
+
+
+def _fingerprint(tenant: Tenant) -> str:
+    """Tells tenants apart, and one tenant's states, by their sizes and a sample of their rows.
+
+    A generated tenant's times move with the day: yesterday's links must not pass for today's.
+    """
+    digest = hashlib.blake2b(tenant.tenant_id.encode(), digest_size=16)
+    for name, objects in tenant.objects.items():
+        step = max(1, len(objects) // _SAMPLED)
+        digest.update(f"{name} {len(objects)}".encode())
+        digest.update(encode_json(list(islice(objects.values(), 0, None, step))))
+    for name, links in tenant.links.items():
+        digest.update(f"{name} {sum(map(len, links.values()))}".encode())
+    return digest.hexdigest()
 
 
 def _filtered_ids(text: str | None) -> frozenset[str] | None:
