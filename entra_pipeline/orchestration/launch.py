@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origin_from_module_name
+from dagster_shared.error import SerializableErrorInfo
 
 from entra_pipeline.lake import Books, DataDirectory, Outcome, SyncRecord, TableStatus
 from entra_pipeline.lake.books import rfc3339
@@ -104,6 +106,7 @@ def run_sync(
         DirectoryError: the data directory is another tenant's, or another sync holds it.
         HomeError: Dagster's storage cannot be opened.
         SyncNotStartedError: the run failed before it could begin.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run and the sync have ended as failed.
     """
     # The composition root imports assets, which import this package.
     from entra_pipeline.definitions import build_definitions
@@ -136,11 +139,15 @@ def run_sync(
             tags={**job.run_tags, DATA_TAG: data_tag(directory.path)},
             remote_job_origin=_origin(job.name),
         )
-        problems = [
-            _problem(event)
+        failures = [
+            event
             for event in execute_run_iterator(InMemoryJob(job), run, instance)
             if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
         ]
+        if any(_interrupted(event) for event in failures):
+            # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
+            raise KeyboardInterrupt
+        problems = [_problem(event) for event in failures]
         finished = instance.get_run_by_id(run.run_id)
         sync_id = finished.tags.get(SYNC_TAG) if finished else None
         return _report(Books(directory), run.run_id, sync_id, problems)
@@ -158,13 +165,23 @@ def _report(books: Books, run_id: str, sync_id: str | None, problems: list[str])
 
 def _problem(event: dg.DagsterEvent) -> str:
     """One line about a step that failed, with the innermost reason that Dagster kept."""
-    error = getattr(event.event_specific_data, "error", None)
-    while error is not None and error.cause is not None:
-        error = error.cause
+    error = _innermost(event)
     text = str(event.message if error is None else error.message)
     # The class without the package it lives in, and one line of what may be several.
     text = re.sub(r"^[\w.]+\.(\w+): ", r"\1: ", " ".join(text.split()))
     return f"{event.step_key}: {text}" if event.step_key else text
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    error = _innermost(event)
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+
+
+def _innermost(event: dg.DagsterEvent) -> SerializableErrorInfo | None:
+    error: SerializableErrorInfo | None = getattr(event.event_specific_data, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error
 
 
 def _origin(job_name: str) -> RemoteJobOrigin:

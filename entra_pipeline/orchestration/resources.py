@@ -76,6 +76,7 @@ def sync_resource(
             finally:
                 _remove(directory.warehouses.glob(f"{opened.stage.name}*"))
                 books.finish_sync(sync_id, outcome)
+                opened.tidy()
 
     return sync
 

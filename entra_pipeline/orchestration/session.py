@@ -6,6 +6,7 @@ opened and closed by the resource in `resources`; this module knows nothing of D
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import traceback
@@ -39,6 +40,8 @@ PUBLISHED: Final = frozenset({Status.COMPLETE, Status.PARTIAL})
 FATAL: Final = frozenset({Status.FAILED, Status.QUARANTINED})
 
 _TRUSTED: Final = frozenset({"entra_pipeline", "assets", "dagster"})
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 
@@ -216,6 +219,15 @@ class Sync:
         """Raise `TablesFailedError` when tables of this sync failed or were quarantined."""
         if fatal := self.fatal():
             raise TablesFailedError("; ".join(reason(status) for status in fatal))
+
+    def tidy(self) -> None:
+        """Remove files of replaced versions of the tables that this sync read, after a grace."""
+        for name in self.statuses:
+            try:
+                self.lake.maintain(name)
+            except Exception as error:
+                # The next sync tries again; what is published is not touched either way.
+                log.warning("%s: old files stay for now (%s)", name, type(error).__name__)
 
     @property
     def outcome(self) -> Outcome:

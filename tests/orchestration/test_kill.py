@@ -180,3 +180,31 @@ def test_a_run_that_vanished_is_closed_by_the_next_sync(stages: Stages, tmp_path
     assert closed.status is dg.DagsterRunStatus.FAILURE
     syncs = {r.sync_id: r.outcome for r in Books(DataDirectory.existing(data_dir)).syncs()}
     assert list(syncs.values()).count(Outcome.DIED) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_sync_ends_its_run_and_lets_the_directory_go(
+    stages: Stages, tmp_path: Path, number: signal.Signals
+) -> None:
+    data_dir = tmp_path / "data"
+    settings = settings_for(stages.simulator, data_dir)
+    data_dir.mkdir()
+    stages.simulator.faults([{"match": {"path": "/v1.0/devices"}, "delay_ms": 4_000}])
+    try:
+        process = start(settings, stages.simulator)
+        lock = data_dir / "books.sqlite"
+        deadline = time.monotonic() + 60
+        while not lock.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(number)
+        assert process.wait(60) not in (0, -signal.SIGKILL)
+    finally:
+        stages.simulator.faults([])
+    directory = DataDirectory.existing(data_dir)
+    assert not directory.is_locked()
+    assert [record.outcome for record in Books(directory).syncs()] == [Outcome.FAILED]
+    assert not directory.warehouse_link.exists()
+    with dg.DagsterInstance.from_config(str(data_dir / ".dagster")) as instance:
+        (run,) = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.FAILURE
