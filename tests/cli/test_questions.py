@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from entra_pipeline.simulator.generate import DEMO_GUEST_UPN, DEMO_USER_UPN
-from tests.cli.program import Done, cli, environment
+from tests.cli.program import ROOT, Done, cli, environment
 from tests.support import Synced
 
 ADMIN = "Global Administrator"
@@ -27,8 +28,13 @@ Ask = Callable[..., Done]
 
 @pytest.fixture(scope="session")
 def ask(synced: Synced) -> Ask:
-    """Run a command against the synced directory, named by the environment."""
-    return lambda *arguments: cli(*arguments, env={"ENTRA_DATA_DIR": str(synced.path)})
+    """Run a command against the synced directory, named by the environment; once each."""
+
+    @cache
+    def run(*arguments: str) -> Done:
+        return cli(*arguments, env={"ENTRA_DATA_DIR": str(synced.path)})
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +78,8 @@ def test_access_has_the_promised_shape(ask: Ask, user: dict[str, Any]) -> None:
         assert row["paths"] >= 1
 
 
-@pytest.mark.parametrize("field", ["id", "user_principal_name", "mail", "name"])
-def test_a_principal_is_found_by_each_of_its_names(
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_a_principal_is_found_by_its_id_and_by_its_name(
     ask: Ask, user: dict[str, Any], field: str
 ) -> None:
     assert (
@@ -211,15 +217,11 @@ def test_query_without_rows_is_done_and_keeps_its_columns(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "DELETE FROM users",
-        "DROP TABLE users",
-        "CREATE TABLE t AS SELECT 1",
+        "SELECT 1; DROP TABLE users",
         "COPY users TO '{tmp}/stolen.csv'",
         "SELECT * FROM read_csv('/etc/passwd')",
         "ATTACH '{tmp}/other.duckdb'",
-        "INSTALL httpfs",
         "SET enable_external_access = true",
-        "SELECT 1; DROP TABLE users",
     ],
 )
 def test_query_writes_nothing_and_reads_no_other_file(ask: Ask, tmp_path: Path, sql: str) -> None:
@@ -228,7 +230,6 @@ def test_query_writes_nothing_and_reads_no_other_file(ask: Ask, tmp_path: Path, 
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
-    assert ask("query", "SELECT count(*) > 0 FROM users", "--json").json["rows"] == [[True]]
 
 
 def test_a_mistake_in_sql_exits_2_with_what_duckdb_says(ask: Ask) -> None:
@@ -242,32 +243,39 @@ def test_the_option_names_another_data_directory(synced: Synced, tmp_path: Path)
     assert done.code == 0
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("access", DEMO_USER_UPN),
-        ("who-can", ADMIN, "--json"),
-        ("explain", DEMO_USER_UPN, ADMIN),
-        ("query", "SELECT 1"),
-        ("status",),
-        ("tables",),
-        ("export", "domains"),
-    ],
-)
-def test_a_question_never_imports_dagster(synced: Synced, arguments: tuple[str, ...]) -> None:
-    program = (
-        "import sys, entra_pipeline.cli as cli\n"
-        "try:\n    cli.main()\n"
-        "except SystemExit as end:\n    assert end.code == 0, end.code\n"
-        "heavy = {name.split('.')[0] for name in sys.modules} & {'dagster', 'assets'}\n"
-        "print(sorted(heavy), file=sys.stderr)"
-    )
+def test_questions_never_import_dagster_nor_what_else_takes_long(synced: Synced) -> None:
+    questions = [
+        ["access", DEMO_USER_UPN],
+        ["who-can", ADMIN, "--json"],
+        ["explain", DEMO_USER_UPN, ADMIN],
+        ["query", "SELECT 1"],
+    ]
+    others = [["status"], ["tables"], ["export", "domains"]]
+    program = """
+import json, sys
+import entra_pipeline.cli as cli
+
+def loaded(arguments, unwanted):
+    sys.argv[1:] = arguments
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert end.code == 0, (arguments, end.code)
+    return sorted({name.split(".")[0] for name in sys.modules} & unwanted)
+
+questions, others = map(json.loads, sys.argv[1:3])
+heavy = {"dagster", "assets", "pandas", "pyarrow", "deltalake", "msal"}
+found = [loaded(arguments, heavy) for arguments in questions]
+found += [loaded(arguments, {"dagster", "assets"}) for arguments in others]
+print(found, file=sys.stderr)
+"""
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", program, json.dumps(questions), json.dumps(others)],
         env=environment(ENTRA_DATA_DIR=str(synced.path)),
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == str([[]] * (len(questions) + len(others)))

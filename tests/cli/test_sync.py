@@ -149,7 +149,7 @@ def test_export_writes_each_format_of_a_table_a_view_and_a_query(
     assert len(json.loads(done.out)) == 40
 
 
-@pytest.mark.parametrize("what", ["usres", "SELECT nothing FROM users", "DROP TABLE users"])
+@pytest.mark.parametrize("what", ["usres", "DROP TABLE users"])
 def test_an_export_of_what_is_not_there_exits_2_and_leaves_no_file(
     synced: Synced, tmp_path: Path, what: str
 ) -> None:

@@ -30,13 +30,6 @@ def test_doctor_checks_everything_changes_nothing_and_says_that_a_sync_can_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_shows_people_a_line_a_check(env: dict[str, str], tmp_path: Path) -> None:
-    done = cli("doctor", env=env, cwd=tmp_path)
-    lines = done.out.splitlines()
-    assert lines[-1] == "A sync can run."
-    assert any(line.startswith("ok ") and "token" in line for line in lines)
-
-
 def test_doctor_with_a_wrong_secret_exits_2_and_skips_what_needs_a_token(
     env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -45,16 +38,6 @@ def test_doctor_with_a_wrong_secret_exits_2_and_skips_what_needs_a_token(
     assert done.code == 2
     assert "failed" in done.out
     assert "A sync cannot run yet." in done.out
-    assert secret not in done.out + done.err
-
-
-def test_a_sync_with_a_wrong_secret_fails_without_showing_it(
-    env: dict[str, str], tmp_path: Path
-) -> None:
-    secret = "not-the-secret"
-    done = cli("sync", env={**env, "ENTRA_CLIENT_SECRET": secret}, cwd=tmp_path)
-    assert done.code == 3
-    assert "ENTRA_CLIENT_SECRET" in done.out
     assert secret not in done.out + done.err
 
 

@@ -23,14 +23,14 @@ DATA = str(state.HOME / "data")
 # Tier 0 can take over the tenant; `entra-pipeline tables entitlements` says what a tier is.
 EXPIRING = """
 SELECT sp.display_name AS application, string_agg(DISTINCT e.slug, ', ') AS can,
-       c.kind AS credential, c.end_date_time AS ends
+       c.kind AS credential, c.end_date_time AS ends, ends < now() AS expired
 FROM effective_grants g
 JOIN entitlements e USING (entitlement_id)
 JOIN service_principals sp ON sp.id = g.principal_id
 LEFT JOIN applications a ON a.app_id = sp.app_id
 JOIN credentials c ON c.owner_id IN (sp.id, a.id)
 WHERE e.tier = 0 AND c.end_date_time < now() + INTERVAL 60 DAY
-GROUP BY ALL ORDER BY ends < now(), ends
+GROUP BY ALL ORDER BY expired, ends
 """
 
 GUESTS = """
