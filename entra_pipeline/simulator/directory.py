@@ -212,7 +212,16 @@ class Directory:
         self._touch("deleted_items")
         self._record("restore", collection, object_id)
         for relation, source, target in self._set_aside.pop(object_id, []):
-            self._add(relation, source, target)
+            other = target if source == object_id else source
+            if other in self.tenant.objects["deleted_items"]:
+                # The other end is in the recycle bin: the link comes back with whichever is last.
+                self._set_aside.setdefault(other, []).append((relation, source, target))
+            elif self.tenant.collection_of(other) is None:
+                continue  # purged meanwhile
+            elif relation == "managers" and self.tenant.links[relation].get(source):
+                continue  # who reported to it has got another manager
+            else:
+                self._add(relation, source, target)
 
     def link(self, relation: str, source: str, target: str) -> bool:
         """Add a link; False if it was there already."""
