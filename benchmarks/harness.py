@@ -36,6 +36,12 @@ class ChildFailedError(RuntimeError):
     """A measured process ended with an error; its output is the message."""
 
 
+def plain_environment() -> dict[str, str]:
+    """Ours without the variables that make requests distrust the simulator's certificate."""
+    trust = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}
+    return {name: value for name, value in os.environ.items() if name not in trust}
+
+
 def measure(
     argv: Sequence[str], env: Mapping[str, str] | None = None, timeout_s: float = 1800
 ) -> Measured:
@@ -43,7 +49,7 @@ def measure(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         child = subprocess.Popen(
-            list(argv), cwd=ROOT, env={**os.environ, **(env or {})}, stdout=out, stderr=err
+            list(argv), cwd=ROOT, env={**plain_environment(), **(env or {})}, stdout=out, stderr=err
         )
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - started
