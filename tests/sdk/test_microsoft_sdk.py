@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import requests
-from entra_pipeline.simulator.process import running
 
 from benchmarks.sdk_environment import sdk_python
+from entra_pipeline.simulator.process import running
 
 HERE = Path(__file__).parent
 
