@@ -147,7 +147,7 @@ def explain(
         found = count(len(paths), "path") if paths else "no path"
         _headline(f"{_named(document['principal'])} → {_named(document['entitlement'])}", found)
         for number, path in enumerate(paths, start=1):
-            _path(number, path)
+            _path(number, path, document["entitlement"])
         if document["truncated"]:
             output.say("There are, or may be, more paths than these.")
         _rest(document)
@@ -291,15 +291,16 @@ def _how(row: dict[str, Any]) -> str:
     return "direct" if row["paths"] == 1 else "direct and by group"
 
 
-def _path(number: int, steps: Sequence[dict[str, Any]]) -> None:
+def _path(number: int, steps: Sequence[dict[str, Any]], entitlement: dict[str, Any]) -> None:
     """Print one path as a staircase: who, then each thing that the one before gives."""
     from rich.markup import escape
 
     output.show(f"[dim]{number:>3}.[/] {escape(_node(steps[0]['from']))}")
     for depth, step in enumerate(steps, start=1):
         how = _words(step["kind"]) + (", eligible" if step["state"] == "eligible" else "")
-        indent = "   " * depth
-        output.show(f"  {indent}[dim]└─ {escape(how)}:[/] {escape(_node(step['to']))}")
+        last = step["via"] == entitlement["entitlement_id"]
+        what = entitlement["name"] if last else _node(step["to"])
+        output.show(f"  {'   ' * depth}[dim]└─ {escape(how)}:[/] {escape(what)}")
 
 
 def _node(end: dict[str, Any]) -> str:

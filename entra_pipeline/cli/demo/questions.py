@@ -102,14 +102,15 @@ def answer(arguments: tuple[str, ...], *, most: int) -> None:
     from rich.markup import escape
 
     full = (*arguments, "--data-dir", DATA)
-    output.show(f"[green]$ {escape(program())} {escape(' '.join(map(_quoted, full)))}[/]")
+    typed = f"$ {program()} {' '.join(map(_quoted, full))}"
+    output.out().print(f"[green]{escape(typed)}[/]", soft_wrap=True)
     done = _run(full)
     if done.returncode not in {ExitCode.OK, ExitCode.NO, ExitCode.UNKNOWN}:
         raise CliError(f"that failed: {done.stderr.strip()}", code=ExitCode.FAILED)
     lines = done.stdout.rstrip().splitlines()
     output.write("\n".join(lines[:most]) + "\n")
     if len(lines) > most:
-        output.show(f"[dim]… {len(lines) - most:,} more[/]")
+        output.show(f"[dim]… {len(lines) - most:,} more lines[/]")
     output.show("")
 
 
