@@ -275,9 +275,12 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     for table in tables.TABLES.values():
         if table.name not in views | stored:
             continue
-        form = "VIEW" if table.name in views else "TABLE"
         name = quote(table.name)
-        statements.append(f"COMMENT ON {form} {name} IS {literal(table.doc)}")
+        if table.name in views:
+            # DuckDB shows no comments on the columns of views.
+            statements.append(f"COMMENT ON VIEW {name} IS {literal(table.doc)}")
+            continue
+        statements.append(f"COMMENT ON TABLE {name} IS {literal(table.doc)}")
         statements.extend(
             f"COMMENT ON COLUMN {name}.{quote(column.name)} IS {literal(column.doc)}"
             for column in table.columns

@@ -11,9 +11,9 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
@@ -24,7 +24,6 @@ from entra_pipeline.access.answers import (
     Completeness,
     Entitlement,
     Explanation,
-    Item,
     Missing,
     Node,
     NotFound,
@@ -37,6 +36,9 @@ from entra_pipeline.access.answers import (
     WhoRow,
     plain,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # The layout that this code reads; a warehouse says which it has.
 FORMAT: Final = 1
@@ -59,15 +61,13 @@ FROM internal.entitlements e JOIN resources r ON r.id = e.resource_id
 # From the surest name to the loosest; the first that fits anything decides.
 _PRINCIPAL_NAMES = ("user_principal_name", "app_id", "mail", "name")
 
-Found = TypeVar("Found", bound=Item)
-
 
 class WarehouseError(Exception):
     """The warehouse cannot be read; the message names it, the reason and the remedy."""
 
 
 class CursorError(ValueError):
-    """A cursor that no answer gave out."""
+    """A cursor that no answer gave out, or that a newer warehouse cannot go on from."""
 
 
 class QueryError(ValueError):
@@ -184,7 +184,9 @@ class Warehouse:
             "lower(e.display_name) = lower($1)",
             "lower(r.name) = lower($1) OR r.id = lower($1)",
         ):
-            matches = self._entitlements(f"{where} ORDER BY e.eix LIMIT {CANDIDATES}", [text])
+            matches = self._entitlements(
+                f"({where}) ORDER BY e.display_name, e.entitlement_id LIMIT {CANDIDATES}", [text]
+            )
             if len(matches) == 1:
                 return matches[0]
             if matches:
@@ -192,7 +194,7 @@ class Warehouse:
         near = (
             self._entitlements(
                 "contains(lower(e.display_name), lower($1)) OR lower(e.slug) = lower($1) "
-                f"ORDER BY e.eix LIMIT {CANDIDATES}",
+                f"ORDER BY e.display_name, e.entitlement_id LIMIT {CANDIDATES}",
                 [text],
             )
             if text
@@ -246,9 +248,9 @@ class Warehouse:
     def who_can(
         self, entitlement: Entitlement, *, limit: int | None = None, cursor: str | None = None
     ) -> WhoCan:
-        """Who holds an entitlement, by principal id and state; `limit` rows from `cursor` on.
+        """Who holds an entitlement; `limit` rows from `cursor` on.
 
-        Principals that no table has any more come last.
+        In order of kind (users first, principals that no table has any more last), id and state.
         """
         number = self._number(entitlement)
         after_id, after_state = _position(cursor)
@@ -335,6 +337,19 @@ class Warehouse:
             raise QueryError(str(error)) from None
         return Rows(columns, rows, self.completeness(list(self._states())))
 
+    def batches(self, sql: str, *, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """The result of a query as a stream of Arrow record batches, never whole in memory.
+
+        Needs pyarrow. Raises QueryError with the engine's message.
+        """
+        try:
+            relation = self._connection.sql(sql)
+            if relation is None:
+                raise QueryError("this statement gives no rows: export a SELECT")
+            yield from relation.to_arrow_reader(rows)
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from None
+
     def completeness(self, tables: Sequence[str]) -> Completeness:
         """Which of the tables are not whole, in the order given."""
         states = self._states()
@@ -374,13 +389,11 @@ class Warehouse:
         return int(rows[0][0]) if rows else -1
 
     def _principal_position(self, principal_id: str) -> int:
-        """The number of a principal, or of the last one before where it would be."""
+        """The number of the principal that the page before ended with."""
         rows = self._all("SELECT ix FROM internal.principals WHERE id = ?", [principal_id])
         if not rows:
-            rows = self._all(
-                "SELECT coalesce(max(ix), -1) FROM internal.principals "
-                "WHERE source <> 'deleted_items' AND id < ?",
-                [principal_id],
+            raise CursorError(
+                "the principal that this cursor stands at is gone from the warehouse: begin again"
             )
         return int(rows[0][0])
 
