@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _UNLIMITED = 100_000
 
 #: Characters up to which a column is never made narrower.
-_SHORT = 20
+SHORT = 20
 
 #: The exit code of a program killed by SIGPIPE: what `entra-pipeline … | head` ends with.
 _BROKEN_PIPE = 141
@@ -224,7 +224,7 @@ def print_table(
             overflow="fold" if col.wrap else "ellipsis",
             style=col.style,
             # Where it is narrow, long columns give way; what is short stays whole.
-            min_width=widest if widest <= _SHORT else None,
+            min_width=widest if widest <= SHORT else None,
         )
     for row in cells:
         table.add_row(*row)
@@ -245,15 +245,16 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
     show(grid)
 
 
-def show(renderable: Any, *, style: str | None = None) -> None:
-    """Print anything for people on standard output."""
+def show(renderable: Any, *, style: str | None = None, breaks: bool = True) -> None:
+    """Print anything for people on standard output; a command to be copied without `breaks`."""
     console = out()
+    soft_wrap = None if breaks else True
     if console.is_terminal:
-        console.print(renderable, style=style)
+        console.print(renderable, style=style, soft_wrap=soft_wrap)
         return
     # Tables are padded with spaces to the end of the line; a pipe or a file wants none.
     with console.capture() as capture:
-        console.print(renderable, style=style)
+        console.print(renderable, style=style, soft_wrap=soft_wrap)
     write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 

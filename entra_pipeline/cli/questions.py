@@ -16,7 +16,7 @@ from entra_pipeline.cli.exits import ExitCode
 from entra_pipeline.cli.output import Col, count
 from entra_pipeline.cli.warehouse import find_entitlement, find_principal, open_warehouse
 
-#: Characters from which a column of a query's result is broken into lines where it must be.
+#: Characters of a value by which a wide result is judged: longer ones can be broken into lines.
 _LONG = 40
 
 #: What people get to see of a long answer unless they ask for more.
@@ -200,8 +200,7 @@ def _print_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     columns = []
     for at, name in enumerate(names):
         values = [row[at] for row in rows]
-        # Only columns of long text give way where it is narrow.
-        long = bool(rows) and widths[at] > _LONG
+        long = bool(rows) and widths[at] > output.SHORT
         columns.append(Col(name, right=_numeric(values), wrap=long))
     output.print_table(columns, rows)
 

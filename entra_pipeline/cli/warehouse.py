@@ -110,10 +110,13 @@ def find_entitlement(warehouse: Warehouse, text: str) -> Entitlement:
 def _not_found(answer: NotFound, accepted: str) -> CliError:
     document = answer.to_json()
     certain = answer.ambiguous or document["complete"]
+    remedy: str | None = "`entra-pipeline status` says what is missing, and why."
+    if certain:
+        remedy = None if answer.ambiguous else accepted
     return CliError(
         answer.message,
         code=ExitCode.USAGE if certain else ExitCode.UNKNOWN,
-        remedy=accepted if certain else "`entra-pipeline status` says what is missing, and why.",
+        remedy=remedy,
         candidates=[_candidate(row) for row in document["candidates"]],
         details={"complete": document["complete"], "missing": document["missing"]},
     )

@@ -81,7 +81,7 @@ def _closing(report: dict[str, Any], seconds: float) -> None:
         (f"export effective_grants -f parquet -o effective.parquet {at}", "all access, as a file"),
         ("doctor", "once your own tenant is in .env (README: connect your tenant)"),
     ):
-        output.show(f"  {program} {command}\n      {why}")
+        output.show(f"  {program} {command}\n      {why}", breaks=False)
     output.show("")
     output.show(f"Done in {seconds:.0f} s; nothing is left running.")
     raise typer.Exit(ExitCode.OK)

@@ -34,7 +34,7 @@ GROUP BY ALL ORDER BY expired, ends
 """
 
 GUESTS = """
-SELECT p.name AS guest, p.mail, p.enabled, count(DISTINCT g.entitlement_id) AS entitlements,
+SELECT p.name AS guest, p.enabled, count(DISTINCT g.entitlement_id) AS entitlements,
        string_agg(DISTINCT e.display_name, ', ') FILTER (e.tier <= 1) AS privileged
 FROM principals p
 JOIN effective_grants g ON g.principal_id = p.id
@@ -103,7 +103,7 @@ def answer(arguments: tuple[str, ...], *, most: int) -> None:
 
     full = (*arguments, "--data-dir", DATA)
     typed = f"$ {program()} {' '.join(map(_quoted, full))}"
-    output.out().print(f"[green]{escape(typed)}[/]", soft_wrap=True)
+    output.show(f"[green]{escape(typed)}[/]", breaks=False)
     done = _run(full)
     if done.returncode not in {ExitCode.OK, ExitCode.NO, ExitCode.UNKNOWN}:
         raise CliError(f"that failed: {done.stderr.strip()}", code=ExitCode.FAILED)
