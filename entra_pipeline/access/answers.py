@@ -303,11 +303,13 @@ class Rows:
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
     completeness: Completeness
+    truncated: bool = False  # there are more rows than were asked for
 
     def to_json(self) -> Json:
-        """`{"columns", "rows", "complete", "missing"}`, rows as arrays."""
+        """`{"columns", "rows", "truncated", "complete", "missing"}`, rows as arrays."""
         return {
             "columns": list(self.columns),
             "rows": [[plain(value) for value in row] for row in self.rows],
+            "truncated": self.truncated,
             **self.completeness.to_json(),
         }

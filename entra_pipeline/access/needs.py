@@ -6,6 +6,8 @@ but nobody's membership is lost; PIM's list of *active* assignments repeats othe
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from itertools import chain
 from typing import Final
 
 # How members of groups come by what a group holds.
@@ -57,6 +59,42 @@ ENTITLEMENTS: Final = (
     "administrative_units",
     "devices",
 )
+
+
+# What the warehouse's own tables are made of. Views and macros come down to these.
+_ALL: Final = tuple(dict.fromkeys(chain(*_BY_FORM.values())))
+_DERIVED: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("grants", "counts", "holds_by_entitlement", "holds_by_principal"), _ALL),
+    **dict.fromkeys(("members_by_group", "members_by_member", "member_kinds"), _GROUPS),
+    **dict.fromkeys(("nesting", "closure", "condensed_closure", "components"), _GROUPS),
+    **dict.fromkeys(
+        ("licensed_by_entitlement", "licensed_by_principal"), ("users", "license_assignments")
+    ),
+    **dict.fromkeys(("entitlements", "resources"), ENTITLEMENTS),
+    "principals": PRINCIPALS,
+    "membership_windows": (
+        "group_eligibility_schedule_instances",
+        "group_assignment_schedule_instances",
+    ),
+}
+# About the pipeline, or about the warehouse itself: whole by their nature.
+_OWN: Final = frozenset({"syncs", "table_status", "warehouse", "reading_times"})
+
+
+def of_stored(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """The tables that stored tables of those names rest on; `known`: all there are.
+
+    Names are the engine's, without schema. One that is not known here may rest on anything.
+    """
+    found: dict[str, None] = {}
+    for name in sorted(names):
+        if name in _DERIVED:
+            found |= dict.fromkeys(_DERIVED[name])
+        elif name in known:
+            found[name] = None
+        elif name not in _OWN:
+            return list(known)
+    return list(found)
 
 
 def of_principal(kind: str) -> tuple[str, ...]:

@@ -327,15 +327,30 @@ class Warehouse:
             self.completeness([row[0] for row in rows]),
         )
 
-    def query(self, sql: str) -> Rows:
-        """Any read-only SQL over the warehouse. Raises QueryError with the engine's message."""
+    def query(self, sql: str, *, limit: int | None = None) -> Rows:
+        """Any read-only SQL over the warehouse, at most `limit` rows of its result.
+
+        Complete when the tables are that the statement names, or that what it names is made of.
+        Raises QueryError with the engine's message.
+        """
         try:
             cursor = self._connection.execute(sql)
             columns = tuple(column[0] for column in cursor.description or ())
-            rows = cursor.fetchall() if columns else []
+            if not columns:
+                rows = []
+            elif limit is None:
+                rows = cursor.fetchall()
+            else:
+                rows = cursor.fetchmany(limit + 1)
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
-        return Rows(columns, rows, self.completeness(list(self._states())))
+        try:
+            tables = needs.of_stored(self._connection.get_table_names(sql), self._states())
+        except duckdb.Error:
+            # Several statements, or a form whose tables the engine does not tell.
+            tables = list(self._states())
+        truncated = limit is not None and len(rows) > limit
+        return Rows(columns, rows[:limit], self.completeness(tables), truncated)
 
     def batches(self, sql: str, *, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The result of a query as a stream of Arrow record batches, never whole in memory.

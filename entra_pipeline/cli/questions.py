@@ -171,17 +171,14 @@ def query(
       entra-pipeline query "FROM who_can('role:62e90394-69f5-4237-9190-012177145e10@/')" --json
     """
     with open_warehouse(data_dir) as warehouse:
-        answer = warehouse.query(sql)
-        most = _limit(limit)
+        answer = warehouse.query(sql, limit=_limit(limit))
         document = answer.to_json()
-    document["truncated"] = most is not None and len(answer.rows) > most
-    document["rows"] = document["rows"][:most]
     if output.is_json():
         output.print_json(document)
     else:
-        _print_rows(answer.columns, answer.rows[:most])
-        found = count(len(document["rows"]), "row")
-        _headline("", f"the first {found}" if document["truncated"] else found)
+        _print_rows(answer.columns, answer.rows)
+        found = count(len(answer.rows), "row")
+        _headline("", f"the first {found}" if answer.truncated else found)
         _rest(document)
     if not document["rows"] and not document["complete"]:
         raise typer.Exit(ExitCode.UNKNOWN)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from entra_pipeline.access import needs
+from entra_pipeline.access.questions import Warehouse
 from entra_pipeline.simulator.generate import DEMO_USER_UPN
 from entra_pipeline.simulator.process import running
 from tests.cli.program import Done, cli
 from tests.support import sync
 
+ROLES = {"role_definitions", "role_assignments", "role_eligibility_schedule_instances"}
 ADMIN = "Global Administrator"
 
 
@@ -58,6 +61,32 @@ def test_what_is_found_is_a_yes_that_says_what_it_may_lack(poor: Path) -> None:
     assert ask(poor, "access", DEMO_USER_UPN, "--json").json["complete"] is False
 
 
-def test_a_query_of_whole_tables_is_not_spoilt_by_other_ones(poor: Path) -> None:
-    done = ask(poor, "query", "SELECT count(*) FROM users", "--json")
-    assert (done.code, done.json["complete"], done.json["missing"]) == (0, True, [])
+@pytest.mark.parametrize(
+    ("sql", "missing"),
+    [
+        ("SELECT count(*) FROM users JOIN devices ON false", set()),
+        ("FROM table_status", set()),
+        ("SELECT 1", set()),
+        ("FROM contacts, users", {"contacts"}),
+        ("SELECT count(*) FROM principals", {"contacts"}),
+        ("FROM group_closure", {"group_eligibility_schedule_instances"}),
+        ("SELECT max(depth) FROM access_of('x')", ROLES),
+        ("SELECT count(*) FROM effective_grants", ROLES),
+    ],
+)
+def test_a_query_rests_on_the_tables_that_it_names_and_what_they_are_made_of(
+    poor: Path, sql: str, missing: set[str]
+) -> None:
+    with Warehouse.open(poor / "warehouse.duckdb") as warehouse:
+        found = {row.table for row in warehouse.query(sql).completeness.missing}
+    assert found >= missing
+    assert bool(found) == bool(missing)
+
+
+def test_every_stored_table_is_known_to_rest_on_something_or_on_nothing(poor: Path) -> None:
+    with Warehouse.open(poor / "warehouse.duckdb") as warehouse:
+        stored = [row[0] for row in warehouse.query("SELECT table_name FROM duckdb_tables()").rows]
+        states = [row[0] for row in warehouse.query('SELECT "table" FROM table_status').rows]
+    everything = list(states)
+    unknown = [name for name in stored if needs.of_stored([name], everything) == everything]
+    assert unknown == []
