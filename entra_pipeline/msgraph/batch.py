@@ -8,6 +8,7 @@ Source: https://learn.microsoft.com/graph/json-batching.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """The answer to one item; `error` is None exactly when its status is below 300.
+    """The answer to one item; `error` is None exactly when its status is below 300 and it is whole.
 
     body: the item's JSON, b"" where there is none.
     """
@@ -73,6 +74,7 @@ class _Answers(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Answers, strict=False)
+_ERROR = re.compile(rb'\{\s*"error"\s*:\s*\{')
 
 
 def encode(items: Sequence[BatchItem]) -> bytes:
@@ -99,6 +101,17 @@ def decode(body: bytes) -> dict[str, Answer]:
     for answer in answers.responses:
         found.setdefault(str(answer.id), answer)
     return found
+
+
+def is_document(body: bytes) -> bool:
+    """Whether the content of a good answer can be what was asked for: an object, or a count.
+
+    What stands between us and Graph puts its error pages into batches too (as text), and Graph
+    itself now and then an error under status 200.
+    """
+    if body[:1] == b"{":
+        return not _ERROR.match(body)
+    return body.isdigit()
 
 
 def check(items: Sequence[BatchItem]) -> None:

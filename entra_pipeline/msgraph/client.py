@@ -331,7 +331,15 @@ class GraphClient:
         headers = answer.plain_headers()
         body = answer.content()
         if answer.status < 300:
-            return BatchResult(item.id, answer.status, headers, body, None), None
+            strange = None
+            if not batches.is_document(body):
+                strange = MalformedAnswerError(
+                    "MalformedAnswer",
+                    status=answer.status,
+                    path_template=path_template(item.url),
+                    detail="the answer inside the batch is no document of Graph's",
+                )
+            return BatchResult(item.id, answer.status, headers, body, strange), None
         error = classify(answer.status, headers, body, method="GET", path=item.url)
         pause = parse_retry_after(headers.get("retry-after"), self._clock.now())
         return BatchResult(item.id, answer.status, headers, body, error), pause
