@@ -301,9 +301,15 @@ class Extraction:
             return None
 
     def _tell(self, progress: Progress) -> None:
-        if self._on_progress is not None:
-            with self._telling:
+        if self._on_progress is None:
+            return
+        with self._telling:
+            try:
                 self._on_progress(progress)
+            except Exception as error:
+                # Whoever only watches must not cost a table.
+                log.warning("progress could not be shown: %s", type(error).__name__)
+                self._on_progress = None
 
     def _settled(self) -> bool:
         return all(future.done() for future in self._results.values())

@@ -60,7 +60,7 @@ def verdict(error: BaseException, table: Table, granted: Collection[str] = ()) -
     if isinstance(error, GraphError | LakeError | DependencyError | OSError):
         return Verdict(Status.FAILED, str(error))
     # The text of an unforeseen error may quote data.
-    return Verdict(Status.FAILED, f"a mistake in this program: {type(error).__name__}{_at(error)}")
+    return Verdict(Status.FAILED, f"unexpected {type(error).__name__}{_at(error)}")
 
 
 def _at(error: BaseException) -> str:
