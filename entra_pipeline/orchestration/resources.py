@@ -74,6 +74,7 @@ def sync_resource(
                 yield opened
                 outcome = opened.outcome
             finally:
+                opened.close()
                 _remove(directory.warehouses.glob(f"{opened.stage.name}*"))
                 books.finish_sync(sync_id, outcome)
                 opened.tidy()

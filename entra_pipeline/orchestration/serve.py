@@ -9,6 +9,7 @@ served is what the caller decided, whatever `.env` lies in the working directory
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -216,21 +217,43 @@ def _wait(served: Served, stopped: Callable[[], bool], ready: Callable[[], bool]
 
 
 def _stop(served: Served) -> None:
-    # The daemon first, so that it launches nothing more; the code server last: it holds the runs
-    # under way, which end as cancelled when it is told to stop.
-    for name in ("daemon", "webserver", "code server"):
-        process = served.processes.get(name)
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT if name != "code server" else signal.SIGTERM)
-            if name == "code server":
-                continue
+    # The daemon and the pages first, so that nothing more is launched. With the code server goes
+    # its group: the runs that it started are interrupted and end in order, as failed.
+    _signal(served, ("daemon", "webserver"), signal.SIGINT)
+    _signal(served, ("code server",), signal.SIGTERM, group=True)
     deadline = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < deadline and any(map(_is_there, served.processes.values())):
+        time.sleep(0.05)
+    # Whoever is still there; killing a run is safe, the next sync closes it.
+    _signal(served, tuple(served.processes), signal.SIGKILL, group=True)
     for process in served.processes.values():
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait()
+
+
+def _signal(
+    served: Served, names: Sequence[str], number: signal.Signals, *, group: bool = False
+) -> None:
+    for name in names:
+        process = served.processes.get(name)
+        if process is None:
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            if group:
+                # Each child leads a session of its own, so its group is its number, for as long
+                # as anything of it is left.
+                os.killpg(process.pid, number)
+            elif process.poll() is None:
+                process.send_signal(number)
+
+
+def _is_there(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a child, or anything that it started, is still alive."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _free_port(host: str, port: int) -> int:

@@ -73,6 +73,7 @@ class Sync:
     statuses: dict[str, TableStatus] = field(default_factory=dict)
     has_published: bool = False
     _failures: list[str] = field(default_factory=list)
+    _extraction: Extraction | None = None
 
     @property
     def stage(self) -> Path:
@@ -144,18 +145,23 @@ class Sync:
             except BaseException as error:
                 settled.put(error)
 
-        try:
-            extraction.start()
-            for table in tables:
-                threading.Thread(target=wait_for, args=(table,), daemon=True).start()
-            for _ in tables:
-                status = settled.get()
-                if isinstance(status, BaseException):
-                    raise status
-                self.statuses[status.table] = status
-                yield status
-        finally:
-            extraction.close()
+        # Closed by `close`, not here: whoever iterates may be interrupted between two statuses,
+        # and this frame would then live on in the traceback, and its threads with it.
+        self._extraction = extraction
+        extraction.start()
+        for table in tables:
+            threading.Thread(target=wait_for, args=(table,), daemon=True).start()
+        for _ in tables:
+            status = settled.get()
+            if isinstance(status, BaseException):
+                raise status
+            self.statuses[status.table] = status
+            yield status
+
+    def close(self) -> None:
+        """Stop what is still being read and wait for it; the sync is over."""
+        if self._extraction is not None:
+            self._extraction.close()
 
     def published(self, status: TableStatus) -> bool:
         """Whether this sync gave the table new rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import duckdb
 import pytest
 
 from entra_pipeline.extract.extraction import Progress
-from entra_pipeline.lake import DataDirectory, DirectoryBusyError, Outcome
+from entra_pipeline.lake import Books, DataDirectory, DirectoryBusyError, Lake, Outcome
 from entra_pipeline.orchestration import jobs
 from entra_pipeline.orchestration.launch import SyncReport, run_sync
+from entra_pipeline.orchestration.session import Sync
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
 from entra_pipeline.tables import Status
@@ -144,3 +146,27 @@ def test_a_home_of_somebodys_choice_is_used(settings: Settings, tmp_path: Path) 
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         assert instance.has_run(report.run_id)
     assert not (settings.data_dir / ".dagster").exists()
+
+
+def test_a_reading_that_is_abandoned_half_way_leaves_no_thread_behind(
+    tenant: Simulator, settings: Settings
+) -> None:
+    """An interrupt may come between two statuses; the frame then lives on in a traceback."""
+    directory = DataDirectory.claim(settings.data_dir, settings.tenant_id)
+    books, before = Books(directory), set(threading.enumerate())
+    with directory.lock():
+        sync = Sync(
+            settings=settings,
+            directory=directory,
+            lake=Lake(directory.lake),
+            books=books,
+            sync_id=books.begin_sync("test", ["users", "groups"]),
+            run_id="a-run",
+            publishes=False,
+        )
+        abandoned = sync.read(["users", "groups"], full=False, accept_shrink=frozenset())
+        assert next(abandoned).table in {"users", "groups"}
+        sync.close()
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if not thread.daemon] == []
+    abandoned.close()
