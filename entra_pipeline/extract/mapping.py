@@ -7,6 +7,7 @@ work those out and hand them in.
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 
@@ -122,7 +123,7 @@ def convert(array: Array, kind: pa.DataType, notes: Notes) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _nulls(length: int, kind: pa.DataType) -> Array:
+def _nulls(length: int, kind: Any) -> Array:
     """Nulls, shared by all full pages: fifteen absent texts would take 60 bytes a row."""
     return pa.nulls(length, kind)
 

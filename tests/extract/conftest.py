@@ -35,8 +35,14 @@ def rig(undisturbed: Simulator, tmp_path: Path) -> Iterator[Rig]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where simulators find the keys that the first of them made."""
+    return tmp_path_factory.mktemp("certificates")
+
+
 @pytest.fixture
-def golden(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+def golden(tmp_path: Path, certificates: Path) -> Iterator[Callable[..., Rig]]:
     """`golden(users=[...], group_members={...}, without_permission=[...])`: a tenant by hand."""
     with ExitStack() as stack:
 
@@ -52,7 +58,9 @@ def golden(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
             (directory / "tenant.json").write_text(json.dumps({"tenantId": tenant_id}))
             for name, content in given.items():
                 (directory / f"{name}.json").write_text(json.dumps(content))
-            simulator = stack.enter_context(running(tenant=directory, **options))
+            simulator = stack.enter_context(
+                running(tenant=directory, tls_dir=certificates, **options)
+            )
             made = Rig(simulator, tmp_path, **(settings or {}))
             stack.callback(made.close)
             return made
