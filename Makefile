@@ -33,7 +33,7 @@ demo: $(PROJECT_STAMP) ## a simulated tenant, synced, and five questions answere
 
 .PHONY: test
 test: lint ## lint, types and the whole suite at small counts
-	@$(BIN)/pytest -n 2 -m "not soak"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not soak"
 
 .PHONY: lint
 lint: $(PROJECT_STAMP) ## ruff and mypy alone
@@ -43,7 +43,7 @@ lint: $(PROJECT_STAMP) ## ruff and mypy alone
 
 .PHONY: soak
 soak: $(PROJECT_STAMP) ## the same randomised tests at full counts (long)
-	@$(BIN)/pytest -n 2 -m soak --timeout 7200
+	@$(BIN)/pytest -n 2 --dist loadfile -m soak --timeout 7200
 
 .PHONY: bench
 bench: $(PROJECT_STAMP) ## the benchmarks, with their bounds; writes docs/performance.md

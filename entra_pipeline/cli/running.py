@@ -52,12 +52,21 @@ def sync(
     wanted = table_names([*(only or []), *(more or [])])
     shrunken = table_names(accept_shrink or [])
     settings = Settings.load()
+    _refuse_early(settings)
     document = run(settings, only=wanted, full=full, accept_shrink=shrunken)
     if output.is_json():
         output.print_json(document)
     else:
         print_report(document)
     raise typer.Exit(ExitCode.OK if document["sync"]["outcome"] == "succeeded" else ExitCode.FAILED)
+
+
+def _refuse_early(settings: Settings) -> None:
+    """Raise what the sync would raise about the data directory, without waiting for Dagster."""
+    from entra_pipeline.lake import DataDirectory
+
+    with DataDirectory.claim(settings.data_dir, settings.tenant_id).lock():
+        return
 
 
 def run(

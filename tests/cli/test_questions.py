@@ -137,15 +137,15 @@ def test_access_of_somebody_with_nothing_is_a_certain_no(ask: Ask, nobody: str) 
 
 def test_pages_by_cursor_add_up_to_the_whole_answer(ask: Ask) -> None:
     whole = ask("access", DEMO_USER_UPN, "--json").json["entitlements"]
-    assert len(whole) > 6
+    assert len(whole) > 15
     gathered: list[Any] = []
     cursor: list[str] = []
     while True:
-        page = ask("access", DEMO_USER_UPN, "--json", "--limit", "6", *cursor).json
+        page = ask("access", DEMO_USER_UPN, "--json", "--limit", "15", *cursor).json
         gathered += page["entitlements"]
         if not page["cursor"]:
             break
-        assert len(page["entitlements"]) == 6
+        assert len(page["entitlements"]) == 15
         cursor = ["--cursor", page["cursor"]]
     assert gathered == whole
 
