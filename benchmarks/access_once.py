@@ -26,7 +26,7 @@ import duckdb
 from entra_pipeline import tables
 from entra_pipeline.access import build as steps
 from entra_pipeline.access.answers import Entitlement, Principal
-from entra_pipeline.access.engine import BUILD_MEMORY
+from entra_pipeline.access.engine import MOST_MEMORY
 from entra_pipeline.access.export import effective_grants
 from entra_pipeline.access.publish import publish
 from entra_pipeline.access.questions import Warehouse
@@ -101,7 +101,8 @@ def build(home: Path) -> dict[str, Any]:
 def _fresh(path: Path) -> duckdb.DuckDBPyConnection:
     path.unlink(missing_ok=True)
     return duckdb.connect(
-        str(path), config={"memory_limit": BUILD_MEMORY, "temp_directory": f"{path}.spill"}
+        str(path),
+        config={"memory_limit": f"{MOST_MEMORY // 2**20}MiB", "temp_directory": f"{path}.spill"},
     )
 
 

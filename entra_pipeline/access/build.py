@@ -10,6 +10,7 @@ a finished stage visible.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -51,7 +52,8 @@ def load(
     for leftover in (stage, Path(f"{stage}.wal")):
         leftover.unlink(missing_ok=True)
     stage.parent.mkdir(parents=True, exist_ok=True)
-    with writing(stage) as connection:
+    size = sum(os.path.getsize(file) for paths in files.values() for file in paths)
+    with writing(stage, expected_bytes=size) as connection:
         connection.execute("CREATE SCHEMA internal")
         for table in tables.TABLES.values():
             if table.group == "directory" and table.name != IN_NUMBERS:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import duckdb
 
-# A build of 1 M users, 300 k groups and 14 M memberships stays below this without spilling; the
-# rest of the machine belongs to the sync that is still running.
-BUILD_MEMORY = "2GB"
+# DuckDB's own memory limit while building, by the size of what is built: within it, it also caches
+# the file, so a generous limit for a small tenant would only take memory from the sync around it.
+# 1 M users, 300 k groups and 14 M memberships make some 500 MB and stay within the most.
+LEAST_MEMORY = 400 * 2**20
+MOST_MEMORY = 2 * 2**30
+MEMORY_PER_BYTE = 8
 
 
 def script(name: str) -> str:
@@ -25,15 +28,17 @@ def script(name: str) -> str:
 
 @contextmanager
 def writing(
-    stage: Path, *, memory: str = BUILD_MEMORY, threads: int | None = None
+    stage: Path, *, expected_bytes: int = 0, threads: int | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a warehouse that is being built, in one transaction; nobody else has it open.
 
-    `memory` is DuckDB's own limit (`2GB`); past it, it spills beside the stage file. An error
-    leaves the stage as it was.
+    Memory is limited by the size of the stage, or by `expected_bytes` before it has any; past the
+    limit DuckDB spills beside the stage file. An error leaves the stage as it was.
     """
+    size = max(expected_bytes, stage.stat().st_size if stage.exists() else 0)
+    memory = min(max(MEMORY_PER_BYTE * size, LEAST_MEMORY), MOST_MEMORY)
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": memory,
+        "memory_limit": f"{memory // 2**20}MiB",
         "temp_directory": f"{stage}.spill",
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

@@ -57,27 +57,23 @@ SELECT eix, pix, state, min(depth) AS depth, min(depth) = 0 AS direct,
 FROM hits
 GROUP BY eix, pix, state;
 
--- Everything that one principal holds.
-CREATE MACRO internal.reach_of(who) AS TABLE
-WITH self AS (
-    SELECT p.ix, p.is_group, p.kind IN ('user', 'guest') AS is_user
-    FROM internal.principals p WHERE p.ix = who
-),
-joined AS (
+-- Everything that one principal holds, a group or not, a person (user or guest) or not.
+CREATE MACRO internal.reach_of(who, a_group, a_person) AS TABLE
+WITH joined AS (
     SELECT m.group_ix, m.state FROM internal.members_by_member m
     WHERE m.member_ix = who AND m.group_ix <> m.member_ix
 ),
 reached AS (
     SELECT group_ix, state, 0 AS depth, 1 AS paths
-    FROM joined WHERE NOT (SELECT is_group FROM self)
+    FROM joined WHERE NOT a_group
     UNION ALL
     SELECT c.group_ix, greatest(j.state, c.state), c.depth, c.paths
     FROM joined j JOIN internal.closure c ON c.member_ix = j.group_ix
-    WHERE NOT (SELECT is_group FROM self)
+    WHERE NOT a_group
     UNION ALL
     SELECT c.group_ix, c.state, c.depth - 1, c.paths
     FROM internal.closure c
-    WHERE c.member_ix = who AND (SELECT is_group FROM self)
+    WHERE c.member_ix = who AND a_group
 ),
 hits AS (
     SELECT eix, state, 0 AS depth, 1 AS paths
@@ -98,7 +94,7 @@ hits AS (
     UNION ALL
     SELECT h.eix, 1, 1, 1
     FROM joined j JOIN internal.holds_by_principal h ON h.pix = j.group_ix
-    WHERE h.reach = 3 AND j.state = 1 AND (SELECT is_user FROM self)
+    WHERE h.reach = 3 AND j.state = 1 AND a_person
 )
 SELECT eix, state, min(depth) AS depth, min(depth) = 0 AS direct,
        least(sum(paths), 1000000)::BIGINT AS paths

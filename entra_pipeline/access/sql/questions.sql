@@ -5,7 +5,11 @@ SELECT e.entitlement_id, e.resource_id, e.resource_kind, r.name AS resource_name
        e.display_name AS name, e.purpose, e.tier,
        CASE a.state WHEN 0 THEN 'active' ELSE 'eligible' END AS state, e.scope,
        a.direct, a.depth, a.paths
-FROM internal.reach_of((SELECT ix FROM internal.principals WHERE id = principal)) a
+FROM internal.reach_of(
+    (SELECT ix FROM internal.principals WHERE id = principal),
+    (SELECT is_group FROM internal.principals WHERE id = principal),
+    (SELECT kind IN ('user', 'guest') FROM internal.principals WHERE id = principal)
+) a
 JOIN internal.entitlements e ON e.eix = a.eix
 JOIN resources r ON r.id = e.resource_id
 ORDER BY e.entitlement_id, a.state;
