@@ -6,7 +6,6 @@ row as a sensible reader would have it, every other row as it is, the oddity cou
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -333,20 +332,13 @@ DETAILS: dict[str, tuple[str, str, str]] = {
 }
 
 
-@functools.cache
-def candidates(bench: Bench, table: str, column: str) -> list[str]:
-    """Owners of rows, the one with most rows first."""
-    owners = [row[column] for row in bench.truth[table].to_pylist()]
-    return sorted(set(owners), key=owners.count, reverse=True)
-
-
 @pytest.mark.parametrize("name", list(DETAILS))
 def test_an_object_that_vanished_after_it_was_listed_is_left_out_and_counted(
     bench: Bench, name: str
 ) -> None:
     table, column, path = DETAILS[name]
     # Of the largest group so many members would go that the sync would not believe it.
-    chosen = candidates(bench, table, column)[table == "group_members"]
+    chosen = bench.largest(table, column)[table == "group_members"]
     outcome = bench.sync(
         on(path.replace("([^/]+)", chosen).replace("([^']+)", chosen), GONE), about=[table]
     )
