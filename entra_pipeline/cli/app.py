@@ -119,6 +119,7 @@ def main() -> NoReturn:
         output.report(error)
         code = error.code
     except KeyboardInterrupt:
+        output.say("Interrupted; what was published before stays.")
         code = ExitCode.INTERRUPTED
     except Exception as error:
         if output.tracebacks():
