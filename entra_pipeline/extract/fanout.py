@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic
 
+import pyarrow as pa
+
 from entra_pipeline.extract.arrow import Structs
 from entra_pipeline.extract.notes import RESTARTED, VANISHED, Notes
 from entra_pipeline.extract.parse import PageParser
@@ -72,6 +74,11 @@ class _Back(Generic[K]):
     batch: Sequence[Read[K]]
     pieces: list[_Piece] = field(default_factory=list)
     failure: BaseException | None = None
+
+
+def copied(items: Structs) -> Structs:
+    """The items without what they are a slice of."""
+    return items.take(pa.array(range(len(items)), pa.int32()))
 
 
 class FanOut(Generic[K]):
@@ -235,12 +242,14 @@ class FanOut(Generic[K]):
         page, items = piece.page, piece.items
         if page is None or items is None:
             raise RuntimeError("a piece has either a page with items or an error")
-        result.items.append(items)
         if result.expected is None:
             result.expected = page.count
         link = progress.walk.advance(page)
         if link is None:
+            result.items.append(items)
             return True
+        # It will wait for the next pages: a slice would keep its whole batch in memory.
+        result.items.append(copied(items))
         left = 1
         if result.expected is not None:
             left = -(-(result.expected - result.size) // int(PAGE))

@@ -109,6 +109,25 @@ def test_equal_rows_in_another_order_and_other_chunks_write_no_data(lake: Lake) 
     assert lake.read("things").num_rows == 100
 
 
+def test_encoded_columns_are_the_same_rows(lake: Lake) -> None:
+    plain = rows(40_000)
+    first = lake.commit(THINGS, plain, sync_id="s1", as_of=NOON)
+    encoded = plain
+    for name in ("id", "part"):
+        # Several chunks, each with values of its own in an order of its own.
+        column = plain.column(name)
+        chunks = [column.slice(start, 9_000).combine_chunks() for start in range(0, 40_000, 9_000)]
+        chunked = pa.chunked_array([chunk.dictionary_encode() for chunk in chunks])
+        encoded = encoded.set_column(encoded.schema.get_field_index(name), name, chunked)
+    second = lake.commit(THINGS, encoded, sync_id="s2", as_of=NOON)
+    assert second.info.digest == first.info.digest
+    assert not second.changed
+    third = lake.commit(THINGS, encoded.slice(1), sync_id="s3", as_of=NOON)
+    assert third.changed
+    assert lake.read("things").equals(lake.read("things").sort_by([("id", "ascending")]))
+    assert lake.read("things").schema.field("id").type == TEXT
+
+
 def test_any_changed_value_changes_the_digest_and_writes(lake: Lake) -> None:
     original = rows(30)
     digests = {lake.commit(THINGS, original, sync_id="s", as_of=NOON).info.digest}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.fanout import Answered, FanOut
+from entra_pipeline.extract.fanout import Answered, FanOut, copied
 from entra_pipeline.extract.job import Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split
@@ -250,6 +250,7 @@ class _Members:
                 continue
             self._job.counted("group_members", answer.size)
             if answer.expected is not None and answer.size < answer.expected:
+                answer.items = [copied(items) for items in answer.items]
                 self._suspects.append(answer)
             else:
                 self._keep(answer)
