@@ -7,13 +7,14 @@ keeps the last verdict on the rows that are still published.
 from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
+import duckdb
 import pyarrow.parquet as pq
 
 from entra_pipeline.lake import TableStatus
 from entra_pipeline.orchestration import specs, verify
 from entra_pipeline.orchestration.session import FATAL, Sync
 from entra_pipeline.orchestration.verify import Verdict
-from entra_pipeline.tables import TABLES, Status, Table
+from entra_pipeline.tables import Status, Table
 
 Selected = Collection[dg.AssetCheckKey]
 
@@ -28,15 +29,16 @@ def of_status(status: TableStatus, selected: Selected) -> Iterator[dg.AssetCheck
     yield from _result(status.table, "complete", Verdict(whole, facts), selected, severity)
 
 
-def of_rows(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCheckResult]:
+def of_rows(
+    sync: Sync, connection: duckdb.DuckDBPyConnection, table: Table, selected: Selected
+) -> Iterator[dg.AssetCheckResult]:
     """`schema` and `key` of the rows that the lake now holds; a failure blocks what is derived."""
-    files = sync.lake.files(table.name)
+    files = sync.files_of(table.name)
     stored = pq.read_schema(files[0]) if files else table.schema()
-    with verify.database() as connection:
-        verdicts = {
-            "schema": verify.schema(table, stored),
-            "key": verify.key(connection, table, verify.parquet(files)),
-        }
+    verdicts = {
+        "schema": verify.schema(table, stored),
+        "key": verify.key(connection, table, verify.parquet(files)),
+    }
     for name, verdict in verdicts.items():
         if not verdict.passed:
             sync.note_failure(f"{table.name}: {name}")
@@ -44,22 +46,33 @@ def of_rows(sync: Sync, table: Table, selected: Selected) -> Iterator[dg.AssetCh
 
 
 def of_references(
-    sync: Sync, tables: Sequence[str], selected: Selected
+    sync: Sync, connection: duckdb.DuckDBPyConnection, table: Table, selected: Selected
 ) -> Iterator[dg.AssetCheckResult]:
-    """`references` of the tables that this run published."""
-    for name in tables:
-        table, status = TABLES[name], sync.statuses.get(name)
-        if not table.references or status is None or not sync.published(status):
-            continue
-        parents = {
-            reference.table: verify.parquet(sync.lake.files(reference.table))
-            for reference in table.references
-            if sync.lake.info(reference.table) is not None
-        }
-        with verify.database() as connection:
-            source = verify.parquet(sync.lake.files(name))
-            verdict = verify.references(connection, table, source, parents)
-        yield from _result(name, "references", verdict, selected, dg.AssetCheckSeverity.WARN)
+    """`references` of a table, once the tables that it refers to are settled too."""
+    if not table.references:
+        return
+    parents = {
+        parent: verify.parquet(sync.files_of(parent))
+        for parent in dict.fromkeys(reference.table for reference in table.references)
+        # Published by this sync or an earlier one; otherwise nothing can be said.
+        if sync.has_rows_of(parent)
+    }
+    source = verify.parquet(sync.files_of(table.name))
+    verdict = verify.references(connection, table, source, parents)
+    yield from _result(table.name, "references", verdict, selected, dg.AssetCheckSeverity.WARN)
+
+
+def asked_without_reading(
+    sync: Sync, tables: Sequence[Table], read: Collection[str], selected: Selected
+) -> list[Table]:
+    """Tables whose checks were asked for by themselves, in Dagster's pages, and that have rows."""
+    return [
+        table
+        for table in tables
+        if table.name not in read
+        and any(spec.key in selected for spec in specs.check_specs(table))
+        and sync.has_rows_of(table.name)
+    ]
 
 
 def _result(

@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import checks
-from entra_pipeline.orchestration import events, specs
+from entra_pipeline.orchestration import events, specs, verify
 from entra_pipeline.orchestration.session import Sync
 from entra_pipeline.tables import TABLES
 
@@ -66,23 +66,27 @@ def directory(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     """Read the selected tables from Graph, commit each as soon as it is whole, and check it."""
     selected = {key.path[-1] for key in context.selected_asset_keys}
+    asked = context.selected_asset_check_keys
     wanted = [table.name for table in _TABLES if table.name in selected]
-    with sync.step("read_tables"):
+    with sync.step("read_tables"), verify.database() as connection:
         if config.only:
             wanted = sync.choose(config.only, wanted)
+        held = checks.asked_without_reading(sync, _TABLES, selected, asked)
         for status in sync.read(
             wanted, full=config.full, accept_shrink=frozenset(config.accept_shrink)
         ):
-            table = TABLES[status.table]
-            if sync.published(status):
-                yield events.materialized(status, sync.lake.info(table.name))
-            else:
+            yield from checks.of_status(status, asked)
+            if not sync.published(status):
                 context.log_event(events.observed(status))
-            yield from checks.of_status(status, context.selected_asset_check_keys)
-            if sync.published(status):
-                yield from checks.of_rows(sync, table, context.selected_asset_check_keys)
+                continue
+            yield events.materialized(status, sync.lake.info(status.table))
+            yield from checks.of_rows(sync, connection, TABLES[status.table], asked)
+            held.append(TABLES[status.table])
         # References need the other tables of the run to be settled too.
-        yield from checks.of_references(sync, wanted, context.selected_asset_check_keys)
+        for table in held:
+            if table.name not in sync.statuses:
+                yield from checks.of_rows(sync, connection, table, asked)
+            yield from checks.of_references(sync, connection, table, asked)
         if specs.BOOKS in context.selected_asset_keys:
             yield events.books_materialized(sync.known())
         else:
