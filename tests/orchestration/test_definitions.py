@@ -27,17 +27,21 @@ def selected(job: str) -> set[str]:
 
 def test_definitions_load_without_any_setting_and_from_anywhere(tmp_path: Path) -> None:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    module = "entra_pipeline.definitions"
     done = subprocess.run(
-        [sys.executable, "-m", "dagster", "definitions", "validate", "-m", module],
+        [
+            sys.executable,
+            "-c",
+            "import dagster as dg; from entra_pipeline.definitions import defs; "
+            "dg.Definitions.validate_loadable(defs); print('valid')",
+        ],
         cwd=tmp_path,
-        env={**environment, "DAGSTER_DISABLE_TELEMETRY": "true"},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "All code locations passed validation" in done.stderr + done.stdout
+    assert done.stdout == "valid\n"
 
 
 @pytest.mark.parametrize("table", tables.TABLES.values(), ids=lambda table: table.name)
