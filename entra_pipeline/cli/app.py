@@ -6,6 +6,7 @@ messages and exit codes. Modules of commands import nothing of the domain when t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import re
@@ -46,7 +47,16 @@ def _help(function: Callable[..., None]) -> str:
 
 
 def _add(name: str, panel: str, function: Callable[..., None], **more: Any) -> None:
-    app.command(name, rich_help_panel=panel, help=_help(function), **more)(function)
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except KeyboardInterrupt:
+            # Typer's own answer has been 1 at times, which is a certain no here.
+            output.say("Interrupted.")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    app.command(name, rich_help_panel=panel, help=_help(function), **more)(command)
 
 
 _add("demo", START, demo.demo)
@@ -118,9 +128,6 @@ def main() -> NoReturn:
     except CliError as error:
         output.report(error)
         code = error.code
-    except KeyboardInterrupt:
-        output.say("Interrupted; what was published before stays.")
-        code = ExitCode.INTERRUPTED
     except Exception as error:
         if output.tracebacks():
             raise

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 #: Wide enough that a table in a pipe or a file is never cut.
 _UNLIMITED = 100_000
 
+# What a terminal obeys or hides instead of showing: names are chosen by whoever is in the directory,
+# guests too, and must neither clear a screen nor forge a line of an answer.
+_OBEYED = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
+    **{ord(char): name for char, name in (("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))},
+    **{
+        code: f"\\u{code:04x}"
+        for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    },
+}
+_OBEYED_IN_LINES = {code: name for code, name in _OBEYED.items() if code != ord("\n")}
+
 #: Characters up to which a column is never made narrower.
 SHORT = 20
 
@@ -89,7 +101,7 @@ def _console(name: str) -> Console:
 def say(text: str, *, style: str | None = None) -> None:
     """Print a line for people on standard error, unless a program is reading."""
     if not _mode.json:
-        err().print(text, style=style, markup=False)
+        err().print(text.translate(_OBEYED_IN_LINES), style=style, markup=False)
 
 
 def print_json(document: Any) -> None:
@@ -168,11 +180,11 @@ def cell(value: Any) -> str:
             moment = value.astimezone(UTC) if value.tzinfo else value
             return moment.strftime("%Y-%m-%d %H:%M")
         case str():
-            return value
+            return value.translate(_OBEYED)
         case list() | tuple():
             return ", ".join(cell(item) for item in value)
         case dict():
-            return json.dumps(_deep(value), ensure_ascii=False)
+            return json.dumps(_deep(value), ensure_ascii=False).translate(_OBEYED)
     return str(plain(value))
 
 
@@ -248,6 +260,8 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
 def show(renderable: Any, *, style: str | None = None, breaks: bool = True) -> None:
     """Print anything for people on standard output; a command to be copied without `breaks`."""
     console = out()
+    if isinstance(renderable, str):
+        renderable = renderable.translate(_OBEYED_IN_LINES)
     soft_wrap = None if breaks else True
     if console.is_terminal:
         console.print(renderable, style=style, soft_wrap=soft_wrap)
@@ -271,9 +285,9 @@ def report(error: CliError) -> None:
     from rich.markup import escape
 
     console = err()
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console.print(f"[bold red]error:[/] {escape(error.message.translate(_OBEYED_IN_LINES))}")
     for candidate in error.candidates:
-        kind, name, identity = (candidate.get(key) or "" for key in ("kind", "name", "id"))
+        kind, name, identity = (cell(candidate.get(key) or "") for key in ("kind", "name", "id"))
         console.print(
             f"  [bold]{escape(str(name))}[/]  {escape(str(kind))}  [dim]{escape(str(identity))}[/]"
         )

@@ -9,6 +9,7 @@ import typer
 
 from entra_pipeline.cli import options, output
 from entra_pipeline.cli.exits import CliError, ExitCode
+from entra_pipeline.cli.interrupt import ends_on_ctrl_c
 from entra_pipeline.cli.progress import SyncProgress
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run(
     from entra_pipeline.tables import TABLES
 
     quick = [table for table in TABLES.values() if table.reader and not table.slow]
-    with SyncProgress(len(only) or len(quick)) as progress:
+    with SyncProgress(len(only) or len(quick)) as progress, ends_on_ctrl_c():
         progress.note("starting Dagster")
         from entra_pipeline.orchestration.launch import run_sync
 

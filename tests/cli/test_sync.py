@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from entra_pipeline.simulator.process import Simulator, running
-from tests.cli.program import Done, cli
+from tests.cli.program import ROOT, Done, cli, environment
 from tests.support import Synced
 
 
@@ -117,7 +118,7 @@ def test_a_second_sync_says_who_holds_the_directory(first: Done, env: dict[str, 
         [sys.executable, "-c", program, env["ENTRA_DATA_DIR"]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     try:
         assert holder.stdout is not None
@@ -158,3 +159,30 @@ def test_an_export_of_what_is_not_there_exits_2_and_leaves_no_file(
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_sync_with_130_and_leaves_what_was_published(
+    first: Done, env: dict[str, str], tenant: Simulator
+) -> None:
+    tenant.faults([{"match": {"path": "/v1.0/users"}, "delay_ms": 60_000}])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "entra_pipeline.cli", "sync"],
+        env=environment(PYTHONPATH=str(ROOT), **env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        # Groups are read while users hang.
+        for line in process.stderr:
+            if " groups " in line:
+                break
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        tenant.faults([])
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert cli("query", "SELECT count(*) FROM users", "--json", env=env).json["rows"] == [[60]]
