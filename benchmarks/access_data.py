@@ -72,10 +72,10 @@ STATEMENTS = {
     "app_role_assignments": """
         SELECT uid(6, i) AS id, uid(3, i % 10000) AS resource_id,
                uid(5, (i % 10000) * 3 + i // 10000 % 3) AS app_role_id,
-               CASE WHEN i % 4000 = 0 THEN uid(2, 0)  -- applications that everybody has
+               CASE WHEN i < 10000 AND i % 80 = 0 THEN uid(2, 0)  -- everybody's applications
                     WHEN i % 5 = 0 THEN uid(2, 1 + (i * 17) % ($groups - 1))
                     ELSE uid(1, (i * 101) % $users) END AS principal_id,
-               CASE WHEN i % 4000 = 0 THEN uid(2, 0)  -- applications that everybody has
+               CASE WHEN i < 10000 AND i % 80 = 0 THEN uid(2, 0)  -- everybody's applications
                     WHEN i % 5 = 0 THEN 'Group' ELSE 'User' END AS principal_type,
                TIMESTAMPTZ '2020-01-01 00:00:00Z' + to_minutes(i) AS created_date_time
         FROM range(500000) s(i) ORDER BY id""",

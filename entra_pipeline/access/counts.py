@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -19,7 +20,8 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int32]
 
-NONE, DIRECT_MEMBERS, DEEP, LICENSED = range(4)
+# What sql/sources.sql calls reach.
+DIRECT_MEMBERS, DEEP, LICENSED = 1, 2, 3
 # A few holders are made distinct by sorting them, many by marking.
 SORTED_BELOW = 4_000
 
@@ -46,9 +48,6 @@ class _Lists:
     def of(self, key: int) -> Numbers:
         at = self._at.get(key)
         return self._empty if at is None else self.values[at[0] : at[1]]
-
-    def __contains__(self, key: int) -> bool:
-        return key in self._at
 
 
 class _Tenant:
@@ -127,26 +126,25 @@ def count(connection: duckdb.DuckDBPyConnection) -> int:
         " (SELECT coalesce(max(ix), 0) + 1 FROM internal.principals)"
     ).fetchall()
     direct = np.zeros((2, entitlements), np.int64)
-    for eix, state, number in _numbers(
-        connection, "SELECT eix, state, count(*) FROM internal.holds_by_entitlement GROUP BY ALL"
-    ):
-        direct[state, eix] = number
+    counted = connection.execute(_DIRECT).fetchnumpy()
+    direct[counted["state"], counted["eix"]] = counted["number"]
     distinct = _Distinct(principals)
     effective = direct.copy()
     for eix, group in _numbers(
-        connection, "SELECT eix, group_ix FROM internal.entitlements WHERE group_ix IS NOT NULL"
+        connection,
+        "SELECT eix, group_ix FROM internal.entitlements"
+        " WHERE group_ix IN (SELECT group_ix FROM internal.closure)",
     ):
-        for state in (0, 1):
-            # People and groups are never the same, and a list is distinct: no need to look.
-            direct[state, eix] = len(tenant.people[state].of(group)) + len(
-                tenant.groups[state].of(group)
-            )
-        if group in tenant.inside[0] or group in tenant.inside[1]:
-            _put(effective, eix, distinct, tenant.all_members(group, 0))
-        else:
-            effective[:, eix] = direct[:, eix]
-    for eix, holders in _holders(connection):
-        _put(effective, eix, distinct, _reached(tenant, eix, holders))
+        _put(effective, eix, distinct, tenant.all_members(group, 0))
+    held = [
+        _Lists.query(
+            connection, f"SELECT eix, pix FROM internal.holds_by_entitlement WHERE state = {state}"
+        )
+        for state in (0, 1)
+    ]
+    for eix, holders in _passed_on(connection).items():
+        lists = [(state, held[state].of(eix)) for state in (0, 1)]
+        _put(effective, eix, distinct, chain(lists, _reached(tenant, eix, holders)))
     connection.register(
         "given",
         {
@@ -162,13 +160,22 @@ def count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(entitlements)
 
 
+# Direct holds, and direct members of groups; a group that is its own member says nothing.
+_DIRECT = """
+SELECT eix, state, count(*) AS number FROM internal.holds_by_entitlement GROUP BY ALL
+UNION ALL
+SELECT e.eix, m.state, count(*)
+FROM internal.members_by_group m JOIN internal.entitlements e ON e.group_ix = m.group_ix
+WHERE m.member_ix <> m.group_ix
+GROUP BY ALL
+"""
+
+
 def _reached(
     tenant: _Tenant, eix: int, holders: list[tuple[int, int, int]]
 ) -> Iterator[tuple[int, Numbers]]:
-    """Everybody whom the direct holds of one entitlement reach."""
+    """Everybody whom groups that hold one entitlement pass it on to."""
     yield 0, tenant.licensed.of(eix)
-    for state in (0, 1):
-        yield state, np.array([pix for pix, s, _reach in holders if s == state], np.int32)
     for holder, state, reach in holders:
         if reach == DEEP:
             yield from tenant.all_members(holder, state)
@@ -191,19 +198,16 @@ def _put(
         effective[state, eix] = distinct.count(by_state[state])
 
 
-def _holders(
-    connection: duckdb.DuckDBPyConnection,
-) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
-    """Holds of entitlements that any group passes on, by entitlement."""
+def _passed_on(connection: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[int, int, int]]]:
+    """By entitlement, the groups that hold it and pass it on: group, state, reach."""
     found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for eix, *hold in _numbers(
+    for eix, group, state, reach in _numbers(
         connection,
-        "SELECT eix, pix, state, reach FROM internal.holds_by_entitlement WHERE eix IN ("
-        " SELECT h.eix FROM internal.holds_by_entitlement h"
-        " JOIN internal.principals p ON p.ix = h.pix WHERE p.is_group AND h.reach > 0)",
+        "SELECT h.eix, h.pix, h.state, h.reach FROM internal.holds_by_entitlement h"
+        " JOIN internal.principals p ON p.ix = h.pix WHERE p.is_group AND h.reach > 0",
     ):
-        found[eix].append((hold[0], hold[1], hold[2]))
-    yield from found.items()
+        found[eix].append((group, state, reach))
+    return found
 
 
 def _numbers(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:

@@ -54,9 +54,9 @@ SELECT p.id, p.kind, p.name, p.enabled, p.user_principal_name, p.mail, p.app_id,
 FROM internal.principals p
 """
 _ENTITLEMENT = """
-SELECT e.entitlement_id, e.resource_id, e.resource_kind, r.name, e.display_name, e.purpose,
-       e.tier, e.scope
-FROM internal.entitlements e JOIN resources r ON r.id = e.resource_id
+SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name, e.display_name,
+       e.purpose, e.tier, e.scope, e.eix
+FROM internal.entitlements e
 """
 # From the surest name to the loosest; the first that fits anything decides.
 _PRINCIPAL_NAMES = ("user_principal_name", "app_id", "mail", "name")
@@ -84,6 +84,8 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
         self._statuses: dict[str, Missing] | None = None
+        # Numbers of the entitlements found so far: asking about one follows finding it.
+        self._numbers: dict[str, int] = {}
         self.path = path
 
     @classmethod
@@ -151,11 +153,18 @@ class Warehouse:
         An exact id always wins; everything else is compared without regard to case, the surest
         kind of name first.
         """
-        if exact := self._principals("p.id = ?", [text]):
-            return exact[0]
-        same = " OR ".join(f"lower(p.{name}) = lower($1)" for name in ("id", *_PRINCIPAL_NAMES))
+        # Ids are lower case, and a sign-in name mostly comes as it is written: both are found
+        # without looking at every name of the tenant.
+        for where, value in (
+            ("p.id = ?", text),
+            ("p.id = ?", text.lower()),
+            ("p.user_principal_name = ?", text),
+        ):
+            if exact := self._principals(where, [value]):
+                return exact[0]
+        same = " OR ".join(f"lower(p.{name}) = lower($1)" for name in _PRINCIPAL_NAMES)
         matches = self._principals(f"({same}) ORDER BY p.ix", [text])
-        for name in ("id", *_PRINCIPAL_NAMES):
+        for name in _PRINCIPAL_NAMES:
             fitting = [p for p in matches if (getattr(p, name) or "").lower() == text.lower()]
             if len(fitting) == 1:
                 return fitting[0]
@@ -182,7 +191,7 @@ class Warehouse:
         for where in (
             "lower(e.entitlement_id) = lower($1)",
             "lower(e.display_name) = lower($1)",
-            "lower(r.name) = lower($1) OR r.id = lower($1)",
+            "lower(e.resource_name) = lower($1) OR e.resource_id = lower($1)",
         ):
             matches = self._entitlements(
                 f"({where}) ORDER BY e.display_name, e.entitlement_id LIMIT {CANDIDATES}", [text]
@@ -218,11 +227,10 @@ class Warehouse:
         number, a_group, a_person = known[0] if known else (-1, False, False)
         rows = self._all(
             f"""
-            SELECT e.entitlement_id, e.resource_id, e.resource_kind, r.name, e.display_name,
-                   a.state, e.scope, a.direct, a.depth, a.paths, e.purpose, e.tier
+            SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name,
+                   e.display_name, a.state, e.scope, a.direct, a.depth, a.paths, e.purpose, e.tier
             FROM internal.reach_of({int(number)}, {bool(a_group)}, {bool(a_person)}) a
             JOIN internal.entitlements e ON e.eix = a.eix
-            JOIN resources r ON r.id = e.resource_id
             WHERE $1 IS NULL OR (e.entitlement_id, a.state) > ($1, $2)
             ORDER BY e.entitlement_id, a.state
             """
@@ -397,17 +405,18 @@ class Warehouse:
         return [Principal(*row) for row in self._all(f"{_PRINCIPAL} WHERE {where}", values)]
 
     def _entitlements(self, where: str, values: Sequence[object]) -> list[Entitlement]:
+        rows = self._all(f"{_ENTITLEMENT} WHERE {where}", values)
+        self._numbers.update((row[0], row[8]) for row in rows)
         return [
             Entitlement(row[0], Node(row[1], row[2], row[3]), row[4], row[5], row[6], row[7])
-            for row in self._all(f"{_ENTITLEMENT} WHERE {where}", values)
+            for row in rows
         ]
 
     def _number(self, entitlement: Entitlement) -> int:
-        rows = self._all(
-            "SELECT eix FROM internal.entitlements WHERE entitlement_id = ?",
-            [entitlement.entitlement_id],
-        )
-        return int(rows[0][0]) if rows else -1
+        """The entitlement's number in this warehouse; -1 when it has none."""
+        if entitlement.entitlement_id not in self._numbers:
+            self._entitlements("e.entitlement_id = ?", [entitlement.entitlement_id])
+        return self._numbers.get(entitlement.entitlement_id, -1)
 
     def _principal_position(self, principal_id: str) -> int:
         """The number of the principal that the page before ended with."""

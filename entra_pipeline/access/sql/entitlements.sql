@@ -123,6 +123,7 @@ SELECT (row_number() OVER () - 1)::INTEGER AS eix,
            ELSE p.kind || ':' || p.resource_id || ':' || p.permission END AS entitlement_id,
        p.resource_id,
        CASE p.kind WHEN 'delegated' THEN 'app' ELSE p.kind END AS resource_kind,
+       r.name AS resource_name,
        coalesce(trim(regexp_replace(p.slug, '[^A-Za-z0-9._-]+', '-', 'g'), '-'), p.kind) AS slug,
        CASE
            WHEN p.kind = 'license' THEN coalesce(r.name, p.resource_id)

@@ -11,7 +11,7 @@ self AS (
     FROM internal.principals WHERE id = principal
 ),
 wanted AS (
-    SELECT eix, group_ix, entitlement_id, resource_id, resource_kind
+    SELECT eix, group_ix, entitlement_id, resource_id, resource_kind, resource_name
     FROM internal.entitlements WHERE entitlement_id = entitlement
 ),
 holds AS (
@@ -101,7 +101,7 @@ SELECT s.path, s.step,
        f.id AS from_id, f.kind AS from_kind, f.name AS from_name,
        CASE WHEN t.ix IS NULL THEN w.resource_id ELSE t.id END AS to_id,
        CASE WHEN t.ix IS NULL THEN w.resource_kind ELSE t.kind END AS to_kind,
-       CASE WHEN t.ix IS NULL THEN r.name ELSE t.name END AS to_name,
+       CASE WHEN t.ix IS NULL THEN w.resource_name ELSE t.name END AS to_name,
        CASE WHEN t.ix IS NULL THEN w.entitlement_id ELSE 'group:' || t.id || ':member' END AS via,
        CASE
            WHEN t.ix IS NOT NULL OR w.entitlement_id LIKE 'group:%:member' THEN 'membership'
@@ -115,7 +115,6 @@ SELECT s.path, s.step,
        (SELECT truncated FROM bounds) AS truncated
 FROM steps s
 CROSS JOIN wanted w
-LEFT JOIN resources r ON r.id = w.resource_id
 JOIN internal.principals f ON f.ix = s.nodes[s.step]
 LEFT JOIN internal.principals t ON t.ix = s.nodes[s.step + 1]
 ORDER BY s.path, s.step;

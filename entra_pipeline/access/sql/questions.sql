@@ -1,7 +1,7 @@
 -- The questions: macros and a view with ids, names and states spelt out.
 
 CREATE MACRO access_of(principal) AS TABLE
-SELECT e.entitlement_id, e.resource_id, e.resource_kind, r.name AS resource_name,
+SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name,
        e.display_name AS name, e.purpose, e.tier,
        CASE a.state WHEN 0 THEN 'active' ELSE 'eligible' END AS state, e.scope,
        a.direct, a.depth, a.paths
@@ -11,7 +11,6 @@ FROM internal.reach_of(
     (SELECT kind IN ('user', 'guest') FROM internal.principals WHERE id = principal)
 ) a
 JOIN internal.entitlements e ON e.eix = a.eix
-JOIN resources r ON r.id = e.resource_id
 ORDER BY e.entitlement_id, a.state;
 
 CREATE MACRO who_can(entitlement) AS TABLE
