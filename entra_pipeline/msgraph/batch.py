@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from entra_pipeline.msgraph.documents import NOT_JSON, mend, reason
 from entra_pipeline.msgraph.errors import GraphError, MalformedAnswerError
 
 MAX_ITEMS = 20
@@ -92,10 +93,11 @@ def decode(body: bytes) -> dict[str, Answer]:
     """The answers by id, the first of each; raises MalformedAnswerError."""
     try:
         answers = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = str(error) if isinstance(error, msgspec.DecodeError) else "not UTF-8"
+    except NOT_JSON as error:
+        if (mended := mend(body)) != body:
+            return decode(mended)
         raise MalformedAnswerError(
-            "MalformedAnswer", method="POST", path_template="/$batch", detail=reason
+            "MalformedAnswer", method="POST", path_template="/$batch", detail=reason(error)
         ) from None
     found: dict[str, Answer] = {}
     for answer in answers.responses:

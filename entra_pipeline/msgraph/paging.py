@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from entra_pipeline.msgraph.documents import NOT_JSON, mend, reason
 from entra_pipeline.msgraph.errors import (
     ForeignLinkError,
     MalformedAnswerError,
@@ -61,8 +62,10 @@ def decode_page(body: bytes, *, path: str = "", generation: int = 0) -> Page:
     """A page from its body; the whole body is checked to be JSON. Raises MalformedAnswerError."""
     try:
         envelope = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _malformed(path, _reason(error)) from None
+    except NOT_JSON as error:
+        if (mended := mend(body)) != body:
+            return decode_page(mended, path=path, generation=generation)
+        raise _malformed(path, reason(error)) from None
     if envelope.value is msgspec.UNSET or not bytes(memoryview(envelope.value)[:1]) == b"[":
         raise _malformed(path, "a collection without its value array")
     return Page(
@@ -76,17 +79,14 @@ def decode_page(body: bytes, *, path: str = "", generation: int = 0) -> Page:
 
 
 def check_json(body: bytes, *, path: str = "") -> bytes:
-    """`body` itself; raises MalformedAnswerError unless it is one whole JSON document."""
+    """`body`, mended if need be; raises MalformedAnswerError unless it is one JSON document."""
     try:
         _any.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _malformed(path, _reason(error)) from None
+    except NOT_JSON as error:
+        if (mended := mend(body)) != body:
+            return check_json(mended, path=path)
+        raise _malformed(path, reason(error)) from None
     return body
-
-
-def _reason(error: Exception) -> str:
-    # msgspec quotes no data in these; a UnicodeDecodeError does.
-    return str(error) if isinstance(error, msgspec.DecodeError) else "not UTF-8"
 
 
 def _malformed(path: str, reason: str) -> MalformedAnswerError:
@@ -110,7 +110,8 @@ class Origin:
         if any(c <= " " or c == "\\" for c in text):
             raise self._foreign(text, "the link has characters that no link has")
         if "://" not in text.split("?", 1)[0] and not text.startswith("//"):
-            return f"{self.base}/{text.lstrip('/')}"
+            # A link may be relative to the host as well: then it has the version in front.
+            return f"{self.base}/{text.removeprefix(self._prefix).lstrip('/')}"
         key = _origin_key(text)
         if key is None or key != self._key:
             raise self._foreign(text, "the link leads to another scheme, host or port")
