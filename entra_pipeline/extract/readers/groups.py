@@ -20,7 +20,7 @@ from entra_pipeline.extract.fanout import Answered, FanOut, copied
 from entra_pipeline.extract.job import Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split
-from entra_pipeline.extract.notes import DROPPED_BY_SETTING, REREAD
+from entra_pipeline.extract.notes import DROPPED_BY_SETTING, DUPLICATES, REREAD
 from entra_pipeline.extract.outcome import DependencyError
 from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
 from entra_pipeline.extract.plan import Read
@@ -248,8 +248,10 @@ class _Members:
             if answer.key.startswith(_SERVICE_PRINCIPAL):
                 self._sp_read.append(answer)
                 continue
-            self._job.counted("group_members", answer.size)
-            if answer.expected is not None and answer.size < answer.expected:
+            different = _different(answer)
+            self._notes.add(DUPLICATES, answer.size - different)
+            self._job.counted("group_members", different)
+            if answer.expected is not None and different < answer.expected:
                 answer.items = [copied(items) for items in answer.items]
                 self._suspects.append(answer)
             else:
@@ -332,7 +334,7 @@ class _Members:
         first = short[0]
         raise IncompleteError(
             f"{len(short)} groups listed fewer members than Graph counts, read twice; one of them "
-            f"{first.size} of {first.expected}"
+            f"{_different(first)} of {first.expected}"
         )
 
     def _read_again(self, short: list[Answered[str]]) -> list[Answered[str]]:
@@ -394,12 +396,19 @@ def _pairs(parts: list[tuple[Array, Array]]) -> Structs:
 
 def _explained(answer: Answered[str], known: dict[str, set[str]]) -> bool:
     """Whether the service principals that a list leaves out make up for what is missing."""
-    if answer.expected is None or answer.size >= answer.expected:
+    size = _different(answer)
+    if answer.expected is None or size >= answer.expected:
         return True
     missing = set(known.get(answer.key, ()))
     for links in answer.items:
         missing.difference_update(_principals(links))
-    return answer.size + len(missing) >= answer.expected
+    return size + len(missing) >= answer.expected
+
+
+def _different(answer: Answered[str]) -> int:
+    """How many members a list shows, however often: a walk that repeats one may lack another."""
+    ids = [pc.struct_field(links, "id") for links in answer.items]
+    return int(pc.count_distinct(pa.chunked_array(ids, pa.string())).as_py())
 
 
 def _principals(links: Structs) -> Iterator[str]:
