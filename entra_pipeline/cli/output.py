@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 #: Wide enough that a table in a pipe or a file is never cut.
 _UNLIMITED = 100_000
 
-# What a terminal obeys or hides instead of showing: names are chosen by whoever is in the directory,
-# guests too, and must neither clear a screen nor forge a line of an answer.
+# What a terminal obeys or hides instead of showing. Names are chosen by whoever is in the
+# directory, guests too: they must neither clear a screen nor forge a line of an answer.
 _OBEYED = {
     **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
     **{ord(char): name for char, name in (("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))},

@@ -240,7 +240,8 @@ def _by_tier(row: dict[str, Any]) -> tuple[Any, ...]:
 def _headline(what: str, found: str) -> None:
     from rich.markup import escape
 
-    output.show(f"[bold]{escape(what)}[/]{': ' if what else ''}{escape(found)}")
+    what = escape(output.cell(what))
+    output.show(f"[bold]{what}[/]{': ' if what else ''}{escape(found)}")
 
 
 def _counted(document: dict[str, Any], rows: Sequence[Any], what: str) -> str:
@@ -270,11 +271,11 @@ _NAMES = {"Entitlement", "Principal", "Entitlement id", "Principal id"}
 def _named(thing: dict[str, Any]) -> str:
     """Write a principal or an entitlement as people name it: its name, then what tells it apart."""
     if "entitlement_id" in thing:
-        return str(thing["name"])
+        return output.cell(thing["name"])
     more = [_words(thing["kind"]), thing.get("user_principal_name"), thing.get("azure_resource_id")]
     if thing["enabled"] is False:
         more.append("disabled")
-    return f"{thing['name'] or thing['id']} ({', '.join(filter(None, more))})"
+    return output.cell(f"{thing['name'] or thing['id']} ({', '.join(filter(None, more))})")
 
 
 def _words(name: str | None) -> str:
@@ -291,16 +292,16 @@ def _path(number: int, steps: Sequence[dict[str, Any]], entitlement: dict[str, A
     """Print one path as a staircase: who, then each thing that the one before gives."""
     from rich.markup import escape
 
-    output.show(f"[dim]{number:>3}.[/] {escape(_node(steps[0]['from']))}")
+    output.show(f"[dim]{number:>3}.[/] {escape(output.cell(_node(steps[0]['from'])))}")
     for depth, step in enumerate(steps, start=1):
         how = _words(step["kind"]) + (", eligible" if step["state"] == "eligible" else "")
         last = step["via"] == entitlement["entitlement_id"]
-        what = entitlement["name"] if last else _node(step["to"])
-        output.show(f"  {'   ' * depth}[dim]└─ {escape(how)}:[/] {escape(what)}")
+        what = output.cell(entitlement["name"]) if last else _node(step["to"])
+        output.show(f"  {'   ' * depth}[dim]└─ {escape(how)}:[/] {escape(output.cell(what))}")
 
 
 def _node(end: dict[str, Any]) -> str:
-    return f"{end['name'] or end['id']} ({_words(end['kind'])})"
+    return output.cell(f"{end['name'] or end['id']} ({_words(end['kind'])})")
 
 
 def _rest(document: dict[str, Any]) -> None:
