@@ -140,3 +140,20 @@ def test_an_export_that_breaks_leaves_the_former_file_as_it_was(tmp_path: Path) 
 def test_an_export_to_an_impossible_place_names_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(CliError, match="directory"):
         write(batches(), SCHEMA, Format.CSV, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2JMallory", "\\x1b[2JMallory"),
+        ("Mallory\nrole  Global Reader", "Mallory\\nrole  Global Reader"),
+        ("\u202eyrollaM", "\\u202eyrollaM"),
+        ("[red]Mallory[/]", "[red]Mallory[/]"),
+    ],
+)
+def test_a_name_chosen_to_fool_a_terminal_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str], name: str, shown: str
+) -> None:
+    output.print_table(["Name"], [[name]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:] == [shown]
