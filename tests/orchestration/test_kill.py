@@ -140,6 +140,7 @@ def test_a_killed_sync_leaves_what_was_published_and_the_next_one_repairs(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_ten_random_moments(stages: Stages, tmp_path: Path) -> None:
     chance = random.Random(20)
     cut_short = [
