@@ -5,7 +5,7 @@ paths (flatten, rename, convert). Not here: columns that the registry calls comp
 work those out and hand them in.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -67,24 +67,37 @@ def rows(
     items: Structs,
     notes: Notes,
     computed: Mapping[str, Array] | None = None,
+    *,
+    encoded: Collection[str] = (),
 ) -> pa.RecordBatch:
     """Rows of `table`, in the order of its columns, from objects in Graph's form.
 
     `computed`: columns that are not read by path (or that replace what the path gives), each as
     long as `items`. A declared column that neither of both has is null. Rows whose key is not
-    whole are left out and counted: nothing could refer to them.
+    whole are left out and counted: nothing could refer to them. `encoded`: text columns to give
+    dictionary-encoded, which the lake decodes.
     """
     given = computed or {}
     schema = table.schema()
-    arrays = []
-    for column, field in zip(table.columns, schema, strict=True):
+    arrays: list[Array] = []
+    for column, field in zip(table.columns, table.schema(), strict=True):
         array = given.get(column.name)
         if array is None:
             found = _at(items, column.graph) if column.graph else None
             array = _nulls(len(items), field.type) if found is None else found
-        arrays.append(convert(array, field.type, notes))
+        array = convert(array, field.type, notes)
+        if column.name in encoded:
+            array = array.dictionary_encode()
+            schema = schema.set(len(arrays), field.with_type(array.type))
+        arrays.append(array)
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return _with_whole_keys(batch, table, notes)
+
+
+def together(table: Table, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """The batches as one table, without copying."""
+    schema = batches[0].schema if batches else table.schema()
+    return pa.Table.from_batches(list(batches), schema=schema)
 
 
 def children(items: Structs, name: str, owner: str = "id") -> tuple[Structs, Array]:

@@ -21,7 +21,7 @@ PAGE = "999"
 """Largest `$top` of directory collections.
 Source: https://learn.microsoft.com/graph/api/user-list#optional-query-parameters"""
 
-AHEAD = 2
+AHEAD = 1
 """Pages that may wait to be converted: bounds the JSON held in memory."""
 
 T = TypeVar("T")

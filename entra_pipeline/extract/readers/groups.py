@@ -78,8 +78,9 @@ def _groups(job: Job) -> None:
             listing, notes, convert, size, expected=expected, arrived=arrived
         )
         groups = pa.Table.from_batches([page[0] for page in pages], schema=table.schema())
-        special = groups.filter(pc.equal(groups.column("is_assignable_to_role"), True))
-        job.facts.give("groups.role_assignable", special.column("id").to_pylist())
+        is_special = pc.equal(groups.column("is_assignable_to_role"), True)
+        special = groups.column("id").filter(is_special)
+        job.facts.give("groups.role_assignable", special.to_pylist())
         if members is not None:
             for page in pages:
                 if page[2] is not None:

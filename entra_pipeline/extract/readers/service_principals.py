@@ -88,10 +88,9 @@ def _service_principals(job: Job) -> None:
         arrived=arrived,
     )
     objects = pa.Table.from_batches([page.objects for page in pages], schema=table.schema())
-    provisionable = objects.filter(
-        pc.not_equal(objects.column("service_principal_type"), "ManagedIdentity").fill_null(True)
-    )
-    job.facts.give("service_principals.provisionable", provisionable.column("id").to_pylist())
+    is_application = pc.not_equal(objects.column("service_principal_type"), "ManagedIdentity")
+    provisionable = objects.column("id").filter(is_application.fill_null(True))
+    job.facts.give("service_principals.provisionable", provisionable.to_pylist())
     dropped = _unassigned(job, objects) if job.settings.skip_unassigned_apps else None
     job.notes("service_principals").add(DROPPED_BY_SETTING, 0 if dropped is None else len(dropped))
     job.facts.give(

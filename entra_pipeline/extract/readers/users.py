@@ -17,6 +17,26 @@ from entra_pipeline.msgraph import Service
 
 EXTENSION_ATTRIBUTES = "on_premises_extension_attributes"
 STATES = "licenseAssignmentStates"
+REPEATED = frozenset(
+    {
+        "user_type",
+        "creation_type",
+        "external_user_state",
+        "manager_id",
+        "employee_type",
+        "department",
+        "company_name",
+        "job_title",
+        "city",
+        "state",
+        "country",
+        "usage_location",
+        "preferred_language",
+        "on_premises_domain_name",
+        "password_policies",
+    }
+)
+"""Columns whose values repeat within a page: a fifth of the memory of a user when encoded."""
 
 
 def _users(job: Job) -> None:
@@ -43,7 +63,7 @@ def _users(job: Job) -> None:
             license_notes,
             {"user_id": owners, "source_group_id": states.field("assignedByGroup").fill_null("")},
         )
-        return mapping.rows(users, items, user_notes), assignments
+        return mapping.rows(users, items, user_notes, encoded=REPEATED), assignments
 
     count: int | None = None
 
@@ -65,12 +85,11 @@ def _users(job: Job) -> None:
         expected=expected,
         arrived=arrived,
     )
-    people = pa.Table.from_batches([page[0] for page in pages], schema=users.schema())
+    people = mapping.together(users, [page[0] for page in pages])
     licensed = pa.Table.from_batches([page[1] for page in pages], schema=licenses.schema())
     del pages
-    synced = people.filter(pc.equal(people.column("on_premises_sync_enabled"), True))
-    job.facts.give("users.synced", synced.column("id").combine_chunks())
-    del synced
+    is_synced = pc.equal(people.column("on_premises_sync_enabled"), True)
+    job.facts.give("users.synced", people.column("id").filter(is_synced).combine_chunks())
     job.publish("license_assignments", licensed)
     del licensed
     job.publish("users", people)
