@@ -136,7 +136,11 @@ class Extraction:
         return self._results[table].result()
 
     def close(self) -> None:
-        """Stop what still runs and wait for the threads; unsettled tables become failed."""
+        """Stop what still runs and wait for the threads; unsettled tables become failed.
+
+        Requests under way are waited for, their pauses for throttling included: close the client
+        first where that may take too long.
+        """
         if not self._settled():
             self._turns.cancel()
             self._facts.refuse_all(CancelledError())

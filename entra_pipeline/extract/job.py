@@ -4,6 +4,7 @@ Here: the reader's declaration and its job. Not here: any table's requests (the 
 threads (`extraction`).
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,14 @@ import pyarrow as pa
 
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.notes import Notes
+from entra_pipeline.extract.outcome import DependencyError
 from entra_pipeline.extract.source import Source
+from entra_pipeline.extract.turns import CancelledError
 from entra_pipeline.lake import Lake
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import Table, get
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,38 @@ class Job:
     def priority(self) -> int:
         """Whose requests go first: the lower number's."""
         return self.reader.priority
+
+    def fact(self, name: str) -> Any:
+        """What another reader of this extraction learned, waiting for it.
+
+        Raises DependencyError, naming the table, when that reader failed.
+        """
+        try:
+            return self.facts.get(name)
+        except CancelledError:
+            raise
+        except Exception as error:
+            raise DependencyError(f"{name.partition('.')[0]} could not be read") from error
+
+    def fact_or_former(
+        self, name: str, columns: tuple[str, str], former: Callable[[pa.Table], Any]
+    ) -> tuple[Any, Partial | None]:
+        """As `fact`, but what was committed last has to do when the other reader failed.
+
+        `former` works the fact out from those columns of the other reader's table. Then the
+        answer says as of when it is, which makes what is read by it partial.
+        """
+        table = name.partition(".")[0]
+        try:
+            return self.fact(name), None
+        except DependencyError as error:
+            info = self.lake.info(table)
+            if info is None:
+                raise
+            log.info("%s: %s, the last committed ones are used", self.reader.name, error)
+            moment = f"{info.as_of:%Y-%m-%d %H:%M} UTC"
+            reason = f"{error}; those of {moment} were used"
+            return former(self.lake.read(table, columns)), Partial(reason)
 
     def wants(self, *names: str) -> bool:
         """Whether any of the tables is to be committed."""

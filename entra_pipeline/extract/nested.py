@@ -31,7 +31,8 @@ Source: https://learn.microsoft.com/graph/query-parameters#expand"""
 class Split:
     """A page's relations: the structs shown whole with their owners' ids, and who shows no more.
 
-    `cut`: ids of the objects whose relation reaches the limit, so that there may be more.
+    `cut`: ids of the objects whose relation reaches the limit, so that there may be more, or is
+    not shown at all.
     """
 
     owners: Array
@@ -43,7 +44,8 @@ def split(objects: Structs, relation: str) -> Split:
     """What a page shows of a relationship that was asked for by `$expand`."""
     ids = pc.struct_field(objects, "id")
     lists = pc.struct_field(objects, relation)
-    is_cut = pc.greater_equal(lists.value_lengths(), EXPANDED).fill_null(False)
+    # A list that is absent says nothing: not that it is empty.
+    is_cut = pc.greater_equal(lists.value_lengths(), EXPANDED).fill_null(True)
     parents = pc.list_parent_indices(lists)
     items = lists.flatten()
     if pc.any(is_cut).as_py():

@@ -38,7 +38,8 @@ def verdict(error: BaseException, table: Table, granted: Collection[str] = ()) -
     """
     if isinstance(error, DependencyError) and error.__cause__ is not None:
         cause = verdict(error.__cause__, table, granted)
-        return Verdict(cause.status, f"{error}: {cause.reason}", cause.permission)
+        status = Status.FAILED if cause.status is Status.PARTIAL else cause.status
+        return Verdict(status, f"{error}: {cause.reason}", cause.permission)
     if isinstance(error, UnlicensedError):
         needed = LICENSES.get(table.license or "", "a licence that the tenant does not have")
         return Verdict(Status.UNLICENSED, f"needs {needed} ({error})")

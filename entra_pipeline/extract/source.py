@@ -21,6 +21,9 @@ PAGE = "999"
 """Largest `$top` of directory collections.
 Source: https://learn.microsoft.com/graph/api/user-list#optional-query-parameters"""
 
+PACED = frozenset({Service.REPORTS, Service.SIGN_IN_ACTIVITY, Service.CONDITIONAL_ACCESS})
+"""Services that allow less than a request a second."""
+
 AHEAD = 1
 """Pages that may wait to be converted: bounds the JSON held in memory."""
 
@@ -73,9 +76,8 @@ class Source:
             yield page
 
     def _next(self, pages: Iterator[Page], listing: Listing) -> Page | None:
-        if listing.service is not Service.DIRECTORY:
-            # Services with a pace of their own wait for it inside the client; a turn held
-            # meanwhile would be one less for the directory.
+        if listing.service in PACED:
+            # The client waits for these; a turn held meanwhile would be one less for the others.
             self.turns.check()
             return next(pages, None)
         return self.turns.call(listing.priority, next, pages, None)

@@ -36,12 +36,7 @@ class Turns:
         self._tickets = 0
         self._cancelled = False
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"extract-fetch-{number}")
-            for number in range(slots)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
 
     def submit(
         self, priority: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -51,6 +46,8 @@ class Turns:
         with self._condition:
             if self._cancelled or self._closed:
                 raise CancelledError
+            if not self._threads:
+                self._start()
             self._tickets += 1
             heapq.heappush(
                 self._waiting,
@@ -84,6 +81,15 @@ class Turns:
             self._condition.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _start(self) -> None:
+        # Only now: whoever makes an extraction and never starts it has no thread to end.
+        self._threads = [
+            threading.Thread(target=self._work, name=f"extract-fetch-{number}")
+            for number in range(self.slots)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _work(self) -> None:
         while True:

@@ -51,11 +51,14 @@ def instants(text: Array, notes: Notes) -> Array:
     if pc.any(never).as_py():
         notes.add(SENTINEL_DATES, pc.sum(never).as_py())
         text = pc.if_else(never, None, text)
-    try:
-        plain = pc.utf8_slice_codeunits(pc.utf8_rtrim(text, characters="Z"), 0, 26)
-        return plain.cast(pa.timestamp("us")).cast(INSTANT)
-    except pa.ArrowInvalid:
-        return pa.array([_instant(value, notes) for value in text.to_pylist()], INSTANT)
+    # Cutting digits off would cut an offset off too.
+    if pc.all(pc.ends_with(text, pattern="Z")).as_py():
+        try:
+            plain = pc.utf8_slice_codeunits(pc.utf8_rtrim(text, characters="Z"), 0, 26)
+            return plain.cast(pa.timestamp("us")).cast(INSTANT)
+        except pa.ArrowInvalid:
+            pass
+    return pa.array([_instant(value, notes) for value in text.to_pylist()], INSTANT)
 
 
 def _instant(value: str | None, notes: Notes) -> datetime | None:

@@ -139,7 +139,9 @@ def test_a_dependent_table_uses_the_parent_as_it_was_committed_last(rig: Rig) ->
     rig.simulator.faults([failing(r"/groups\?")])
     statuses = rig.sync("groups", table)
     assert statuses["groups"].status is Status.FORBIDDEN
-    assert (statuses[table].status, statuses[table].rows) == (Status.COMPLETE, fresh.rows)
+    status = statuses[table]
+    assert (status.status, status.rows) == (Status.PARTIAL, fresh.rows)
+    assert f"those of {fresh.as_of:%Y-%m-%d}" in (status.reason or "")
 
 
 def test_a_dependent_table_without_a_parent_fails_with_the_reason(rig: Rig) -> None:

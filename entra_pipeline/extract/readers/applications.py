@@ -13,11 +13,10 @@ from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.job import Job, Partial, Reader
 from entra_pipeline.extract.nested import link_rows, read_each, relation, split
-from entra_pipeline.extract.outcome import DependencyError
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import distinct
 from entra_pipeline.extract.source import PAGE, Listing
-from entra_pipeline.msgraph import GraphError, Service
+from entra_pipeline.msgraph import Service
 
 SECRETS = ("passwordCredentials", "keyCredentials")
 FEDERATED = "federatedIdentityCredentials"
@@ -149,10 +148,7 @@ def _all_credentials(job: Job) -> None:
     federated, partial = _federated(job)
     batches: list[pa.RecordBatch] = []
     for source in ("applications", "service_principals"):
-        try:
-            batches += job.facts.get(f"{source}.credentials")
-        except GraphError as error:
-            raise DependencyError(f"{source} could not be read") from error
+        batches += job.fact(f"{source}.credentials")
     job.publish("credentials", [*batches, *federated], partial=partial)
 
 

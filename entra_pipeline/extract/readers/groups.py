@@ -28,7 +28,7 @@ from entra_pipeline.extract.readers.lists import distinct
 from entra_pipeline.extract.readers.owners import hidden_members, without_synced
 from entra_pipeline.extract.source import PAGE, IncompleteError, Listing
 from entra_pipeline.extract.values import kind_of, kinds
-from entra_pipeline.msgraph.errors import ForbiddenError, GraphError
+from entra_pipeline.msgraph.errors import ForbiddenError
 
 _SERVICE_PRINCIPAL = "sp:"
 """Marks the keys of reads that ask a service principal for its groups."""
@@ -301,7 +301,7 @@ class _Members:
             principals.field("member"),
             pa.array(["service_principal"] * len(principals), pa.string()),
         )
-        synced = self._synced_users()
+        synced, stale = self._synced_users()
         rows, strangers, dropped = self._store.table(
             job.table("group_members").schema(),
             only_holders=self._group_ids,
@@ -309,7 +309,7 @@ class _Members:
         )
         self._notes.add(DROPPED_BY_SETTING, dropped)
         del strangers  # groups that the settings leave out, or newer than the listing
-        job.publish("group_members", rows, partial=partial)
+        job.publish("group_members", rows, partial=both(stale, partial))
 
     def _check(self, principals: Structs) -> None:
         """Compare groups that came short with Graph's counts, and read them once more.
@@ -344,23 +344,24 @@ class _Members:
         fan.close()
         return [a for a in fan.results() if self._refusals.is_good(a, self._notes)]
 
-    def _synced_users(self) -> Array | None:
-        settings = self._job.settings
-        if not settings.skip_ad_groups or settings.include_on_prem_group_members:
-            return None
-        if self._job.facts.promised("users.synced"):
-            try:
-                return self._job.facts.get("users.synced")
-            except GraphError as error:
-                if _former_rows(self._job, "users") == 0:
-                    raise DependencyError("users could not be read") from error
-        users = self._job.lake.read("users", ["id", "on_premises_sync_enabled"])
-        if users.num_rows == 0:
+    def _synced_users(self) -> tuple[Array | None, Partial | None]:
+        """Whom the settings leave out of the members; None when nobody."""
+        job = self._job
+        if not job.settings.skip_ad_groups or job.settings.include_on_prem_group_members:
+            return None, None
+        columns = ("id", "on_premises_sync_enabled")
+        if job.facts.promised("users.synced"):
+            return job.fact_or_former("users.synced", columns, _synced)
+        if job.lake.info("users") is None:
             raise DependencyError(
                 "ENTRA_SKIP_AD_GROUPS needs to know which users are synced: read users too"
             )
-        chosen = users.filter(pc.equal(users.column("on_premises_sync_enabled"), True))
-        return chosen.column("id").combine_chunks()
+        return _synced(job.lake.read("users", columns)), None
+
+
+def _synced(users: pa.Table) -> Array:
+    is_synced = pc.equal(users.column("on_premises_sync_enabled"), True)
+    return users.column("id").filter(is_synced).combine_chunks()
 
 
 def _members_url(group_id: str) -> str:

@@ -7,13 +7,12 @@ import pyarrow as pa
 
 from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Reader
-from entra_pipeline.extract.nested import read_each
-from entra_pipeline.extract.outcome import DependencyError
+from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.nested import both, read_each
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import eligible, nothing
 from entra_pipeline.extract.source import PAGE, Listing
-from entra_pipeline.msgraph import GraphError, Service
+from entra_pipeline.msgraph import Service
 
 TABLES = ("group_eligibility_schedule_instances", "group_assignment_schedule_instances")
 
@@ -24,13 +23,14 @@ def _instances(job: Job) -> None:
     So role-assignable groups are asked about, and those that the settings name.
     Source: https://learn.microsoft.com/graph/api/privilegedaccessgroup-list-eligibilityscheduleinstances
     """
-    groups = list(dict.fromkeys([*_role_assignable(job), *job.settings.pim_groups]))
+    special, stale = _role_assignable(job)
+    groups = list(dict.fromkeys([*special, *job.settings.pim_groups]))
     for name in TABLES:
         if job.wants(name):
-            job.attempt(name, lambda name=name: _read(job, name, groups))  # type: ignore[misc]
+            job.attempt(name, lambda name=name: _read(job, name, groups, stale))  # type: ignore[misc]
 
 
-def _read(job: Job, name: str, groups: list[str]) -> None:
+def _read(job: Job, name: str, groups: list[str], stale: Partial | None) -> None:
     table, notes = job.table(name), job.notes(name)
     compute = eligible if "eligibility" in name else nothing
     answers, partial = read_each(
@@ -45,20 +45,13 @@ def _read(job: Job, name: str, groups: list[str]) -> None:
         for answer in answers
         for items in answer.items
     ]
-    job.publish(name, batches, partial=partial)
+    job.publish(name, batches, partial=both(stale, partial))
 
 
-def _role_assignable(job: Job) -> list[str]:
-    if job.facts.promised("groups.role_assignable"):
-        try:
-            return list(job.facts.get("groups.role_assignable"))
-        except GraphError as error:
-            if job.lake.info("groups") is None:
-                raise DependencyError("groups could not be read") from error
-    if job.lake.info("groups") is not None:
-        former = job.lake.read("groups", ["id", "is_assignable_to_role"])
-        chosen = former.filter(pc.equal(former.column("is_assignable_to_role"), True))
-        return [str(key) for key in chosen.column("id").to_pylist()]
+def _role_assignable(job: Job) -> tuple[list[str], Partial | None]:
+    fact = "groups.role_assignable"
+    if job.facts.promised(fact):
+        return job.fact_or_former(fact, ("id", "is_assignable_to_role"), _special)
     listing = Listing(
         "/groups",
         {"$select": "id", "$top": PAGE, "$filter": "isAssignableToRole eq true"},
@@ -67,7 +60,12 @@ def _role_assignable(job: Job) -> list[str]:
         priority=job.priority,
     )
     pages = job.source.read(listing, job.notes(TABLES[0]), lambda items: items)
-    return [item["id"] for page in pages for item in page.to_pylist() if item["id"]]
+    return [item["id"] for page in pages for item in page.to_pylist() if item["id"]], None
+
+
+def _special(groups: pa.Table) -> list[str]:
+    is_special = pc.equal(groups.column("is_assignable_to_role"), True)
+    return [str(key) for key in groups.column("id").filter(is_special).to_pylist()]
 
 
 READERS = (Reader("group_pim", TABLES, _instances, priority=6),)

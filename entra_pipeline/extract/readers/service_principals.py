@@ -9,15 +9,14 @@ import pyarrow as pa
 from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Reader
-from entra_pipeline.extract.nested import link_rows, read_each, relation, split
+from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.nested import both, link_rows, read_each, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING, Notes
-from entra_pipeline.extract.outcome import DependencyError
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.applications import SECRET_TYPES, SECRETS, secrets
 from entra_pipeline.extract.readers.lists import distinct
 from entra_pipeline.extract.source import PAGE, Listing
-from entra_pipeline.msgraph import GraphError, Service
+from entra_pipeline.msgraph import Service
 from entra_pipeline.tables import Table, tiers
 
 ROLES = "appRoles"
@@ -88,9 +87,7 @@ def _service_principals(job: Job) -> None:
         arrived=arrived,
     )
     objects = pa.Table.from_batches([page.objects for page in pages], schema=table.schema())
-    is_application = pc.not_equal(objects.column("service_principal_type"), "ManagedIdentity")
-    provisionable = objects.column("id").filter(is_application.fill_null(True))
-    job.facts.give("service_principals.provisionable", provisionable.to_pylist())
+    job.facts.give("service_principals.provisionable", _no_identities(objects))
     dropped = _unassigned(job, objects) if job.settings.skip_unassigned_apps else None
     job.notes("service_principals").add(DROPPED_BY_SETTING, 0 if dropped is None else len(dropped))
     job.facts.give(
@@ -172,10 +169,7 @@ def _unassigned(job: Job, objects: pa.Table) -> Array:
     Nobody is assigned to them, they hold no app role themselves, and they do not require
     assignment; managed identities are no applications and stay.
     """
-    try:
-        involved = job.facts.get("app_role_assignments.involved")
-    except GraphError as error:
-        raise DependencyError("app_role_assignments could not be read") from error
+    involved = job.fact("app_role_assignments.involved")
     is_free = pc.invert(pc.is_in(objects.column("id"), value_set=involved))
     is_application = pc.not_equal(
         objects.column("service_principal_type"), "ManagedIdentity"
@@ -246,11 +240,12 @@ def _jobs(job: Job) -> None:
     """Provisioning jobs, application by application: Graph lists them no other way."""
     name = "synchronization_jobs"
     table, notes = job.table(name), job.notes(name)
+    principals, stale = _provisionable(job)
     answers, partial = read_each(
         job,
         name,
         PageParser(mapping.shape(table)),
-        ((key, f"/servicePrincipals/{key}/synchronization/jobs") for key in _provisionable(job)),
+        ((key, f"/servicePrincipals/{key}/synchronization/jobs") for key in principals),
         service=Service.GOVERNANCE,
     )
     batches = [
@@ -263,23 +258,14 @@ def _jobs(job: Job) -> None:
         for answer in answers
         for items in answer.items
     ]
-    job.publish(name, batches, partial=partial)
+    job.publish(name, batches, partial=both(stale, partial))
 
 
-def _provisionable(job: Job) -> list[str]:
+def _provisionable(job: Job) -> tuple[list[str], Partial | None]:
     """Service principals that can have a job: every kind but managed identities."""
-    fact = "service_principals.provisionable"
-    kind = "service_principal_type"
+    fact, kind = "service_principals.provisionable", "service_principal_type"
     if job.facts.promised(fact):
-        try:
-            return list(job.facts.get(fact))
-        except GraphError as error:
-            if job.lake.info("service_principals") is None:
-                raise DependencyError("service_principals could not be read") from error
-    if job.lake.info("service_principals") is not None and not job.settings.skip_unassigned_apps:
-        former = job.lake.read("service_principals", ["id", kind])
-        chosen = former.filter(pc.not_equal(former.column(kind), "ManagedIdentity").fill_null(True))
-        return [str(key) for key in chosen.column("id").to_pylist()]
+        return job.fact_or_former(fact, ("id", kind), _no_identities)
     listing = Listing(
         "/servicePrincipals",
         {"$select": "id,servicePrincipalType", "$top": PAGE},
@@ -288,12 +274,19 @@ def _provisionable(job: Job) -> list[str]:
         priority=job.priority,
     )
     pages = job.source.read(listing, job.notes("synchronization_jobs"), lambda items: items)
-    return [
+    chosen = [
         item["id"]
         for page in pages
         for item in page.to_pylist()
         if item["id"] and item["servicePrincipalType"] != "ManagedIdentity"
     ]
+    return chosen, None
+
+
+def _no_identities(objects: pa.Table) -> list[str]:
+    is_application = pc.not_equal(objects.column("service_principal_type"), "ManagedIdentity")
+    chosen = objects.column("id").filter(is_application.fill_null(True))
+    return [str(key) for key in chosen.to_pylist()]
 
 
 READERS = (
