@@ -88,6 +88,11 @@ ODD: dict[str, Odd] = {
         {"createdDateTime": "2024-05-06T07:08:09+02:00"},
         {"created_date_time": utc(2024, 5, 6, 5, 8, 9)},
     ),
+    "a date with seven digits and an offset": Odd(
+        USERS,
+        {"createdDateTime": "2024-05-06T07:08:09.1234567+02:00"},
+        {"created_date_time": utc(2024, 5, 6, 5, 8, 9, 123456)},
+    ),
     "a date that is none": Odd(
         USERS, {"createdDateTime": "soon"}, {"created_date_time": None}, {UNREADABLE_DATES: 1}
     ),
@@ -306,6 +311,21 @@ def test_members_that_show_nothing_but_their_id_are_members(bench: Bench) -> Non
         on(rf"{MEMBERS}\?(?!.*skiptoken)", patch(("replace", "/value", bare)), times=1)
     )
     bench.check(outcome)
+
+
+def small_group(bench: Bench) -> int:
+    """The place on the page of a group that the listing shows members of, and all of them."""
+    asked = {"$select": "id", "$expand": "members($select=id)", "$top": "999"}
+    page = bench.page("/groups", **asked)["value"]
+    return next(at for at, group in enumerate(page) if 2 < len(group["members"]) < 20)
+
+
+@pytest.mark.parametrize("value", [ABSENT, None, "many"], ids=["absent", "null", "text"])
+def test_members_that_a_listing_does_not_show_are_read_rather_than_none(
+    bench: Bench, value: Any
+) -> None:
+    at = small_group(bench)
+    bench.check(bench.sync(spoiling(SMALL, at, {"members": value})))
 
 
 # ---- objects that vanish between list and detail -----------------------------------------------

@@ -284,6 +284,12 @@ LASTING: dict[str, Case] = {
         "group_members",
         reason="TooManyRequests",
     ),
+    "401 for items": lasting(
+        MEMBERS,
+        respond(401, error("InvalidAuthenticationToken")),
+        "group_members",
+        reason="InvalidAuthenticationToken",
+    ),
     "answers missing": lasting(
         BATCH, patch(("remove", "/responses/0")), "group_members", reason="MissingAnswer"
     ),
