@@ -12,7 +12,7 @@ from assets.access import access, access_checks
 from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
 from entra_pipeline.orchestration.alerts import build_alert_sensor
-from entra_pipeline.orchestration.jobs import build_jobs, console
+from entra_pipeline.orchestration.jobs import build_jobs
 from entra_pipeline.orchestration.resources import sync_resource
 from entra_pipeline.orchestration.schedules import build_schedules
 from entra_pipeline.orchestration.session import OnProgress
@@ -45,7 +45,6 @@ def build_definitions(
         schedules=build_schedules(),
         sensors=[build_alert_sensor(load_for_alerts)],
         resources={"sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock)},
-        loggers={"console": console},
         # Steps share one open sync, and 0.1 CPU seconds a step beat 4.8 for a process each.
         executor=dg.in_process_executor,
     )

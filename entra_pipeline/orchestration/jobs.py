@@ -7,13 +7,10 @@ never hold up the rest.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Final
 
 import dagster as dg
-from dagster._core.utils import coerce_valid_log_level
-from dagster._utils.log import create_console_logger
 
 from entra_pipeline.orchestration import specs
 
@@ -32,23 +29,6 @@ BOOKS: Final = dg.AssetSelection.assets(specs.BOOKS)
 DERIVED: Final = dg.AssetSelection.assets(
     *(specs.key(table) for table in specs.derived()), specs.WAREHOUSE
 )
-
-
-@dg.logger(
-    config_schema={
-        "log_level": dg.Field(
-            str,
-            is_required=False,
-            default_value="WARNING",
-            description="Lowest level of what a run writes to standard error.",
-        )
-    },
-    description="Standard error; Dagster's pages show every event of a run anyway.",
-)
-def console(context: dg.InitLoggerContext) -> logging.Logger:
-    """The console of runs: Dagster's own writes a line for each of some five hundred events."""
-    level = context.logger_config["log_level"]
-    return create_console_logger("dagster.run", coerce_valid_log_level(level))
 
 
 def table_names(*, slow: bool) -> list[str]:
