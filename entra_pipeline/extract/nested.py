@@ -19,7 +19,12 @@ from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
 from entra_pipeline.extract.plan import Read
 from entra_pipeline.extract.values import kinds
 from entra_pipeline.msgraph import GraphError, Service
-from entra_pipeline.msgraph.errors import ForbiddenError, UnlicensedError, UnsupportedError
+from entra_pipeline.msgraph.errors import (
+    BadRequestError,
+    ForbiddenError,
+    UnlicensedError,
+    UnsupportedError,
+)
 from entra_pipeline.tables import Table
 
 EXPANDED = 20
@@ -97,6 +102,11 @@ def read_each(
     return answers, refusals.partial(len(answers))
 
 
+REFUSALS = (ForbiddenError, UnlicensedError, UnsupportedError, BadRequestError)
+"""Errors that asking again does not mend. One object of that kind would otherwise keep its whole
+table at the state of yesterday, sync after sync; what passes by itself is worth waiting for."""
+
+
 class Refusals:
     """Objects that Graph refuses to show while it shows others."""
 
@@ -108,7 +118,7 @@ class Refusals:
         """Whether the read succeeded; a refusal is remembered, any other error raised."""
         if answer.error is None:
             return True
-        if not isinstance(answer.error, ForbiddenError | UnlicensedError | UnsupportedError):
+        if not isinstance(answer.error, REFUSALS):
             raise answer.error
         self._first = self._first or answer.error
         self._count += 1

@@ -201,9 +201,14 @@ def test_an_empty_list_is_published_when_it_is_accepted(bench: Bench) -> None:
     assert outcome.rows("role_assignments").num_rows == 0
 
 
-def test_one_group_refused_makes_the_members_partial(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [DENIED, respond(400, error("Request_BadRequest", "This group is odd."))],
+    ids=["denied", "bad request"],
+)
+def test_one_group_refused_makes_the_members_partial(bench: Bench, answer: Rule) -> None:
     refused = bench.largest("group_members", "group_id")[1]
-    outcome = bench.sync(on(f"/groups/{refused}/members", DENIED))
+    outcome = bench.sync(on(f"/groups/{refused}/members", answer))
     bench.check(outcome, partial={"group_members"})
     status = outcome.statuses["group_members"]
     assert "Graph refuses 1 objects" in (status.reason or "")
