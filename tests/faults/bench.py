@@ -11,7 +11,7 @@ import json
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pytest
 from entra_pipeline.access import build
 from entra_pipeline.access.answers import Entitlement, NotFound, Principal
 from entra_pipeline.access.questions import Warehouse
-from entra_pipeline.extract.extraction import extractable, run
+from entra_pipeline.extract.extraction import Progress, extractable, run
 from entra_pipeline.lake import Books, CommitInfo, DataDirectory, Lake, TableStatus
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.settings import Settings
@@ -198,6 +198,7 @@ class Bench:
         earlier: bool = True,
         accept_shrink: Collection[str] = (),
         simulator: Simulator | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> Outcome:
         """Read the tenant with the rules in force; each of them must have fired.
@@ -220,6 +221,7 @@ class Bench:
                 tables,
                 simulator=chosen,
                 accept_shrink=frozenset(accept_shrink),
+                on_progress=on_progress,
                 **settings,
             )
         finally:
@@ -235,6 +237,7 @@ class Bench:
         *,
         simulator: Simulator | None = None,
         accept_shrink: frozenset[str] = frozenset(),
+        on_progress: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> Outcome:
         chosen = settings_for(simulator or self.simulator, path, **settings)
@@ -245,7 +248,14 @@ class Bench:
         client = GraphClient.from_settings(chosen, clock=clock)
         try:
             statuses = run(
-                chosen, client, lake, books, sync_id, tables, accept_shrink=accept_shrink
+                chosen,
+                client,
+                lake,
+                books,
+                sync_id,
+                tables,
+                accept_shrink=accept_shrink,
+                on_progress=on_progress,
             )
         finally:
             client.close()

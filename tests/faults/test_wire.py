@@ -7,15 +7,20 @@ and what was published before is still there.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from entra_pipeline.extract.extraction import Phase, Progress
 from entra_pipeline.extract.notes import REREAD, RESTARTED
+from entra_pipeline.simulator.process import running
 from entra_pipeline.tables import Status
-from tests.faults.bench import CROWD, Bench, Rule, error, on, patch, respond
+from tests.faults.bench import CROWD, Bench, Rule, assert_same_rows, error, on, patch, respond
 
 THROTTLED = error("TooManyRequests", "Please retry again later.")
 EXPIRED = error("Directory_ExpiredPageToken", "The specified page token value has expired.")
@@ -307,3 +312,47 @@ LASTING: dict[str, Case] = {
 @pytest.mark.parametrize("name", list(LASTING))
 def test_a_fault_that_lasts_is_told_and_costs_its_tables_alone(bench: Bench, name: str) -> None:
     run_case(bench, LASTING[name])
+
+
+STORM = (
+    respond(503, error("serviceNotAvailable"), Retry_After="1.5"),
+    respond(429, THROTTLED, Retry_After="2"),
+    respond(500),
+    HTML,
+    {"reset": True},
+    {"truncate_at": 40},
+    patch(("remove", "/responses/0")),
+)
+
+
+def test_all_faults_together_cost_no_row(bench: Bench) -> None:
+    """Bounded each, so that no request can meet more of them than it has attempts."""
+    rules = (on("/v1.0/", fault, probability=0.2, times=2) for fault in STORM)
+    outcome = bench.sync(*rules, max_attempts=2 * len(STORM) + 1)
+    bench.check(outcome)
+    assert sum(bench.fired) >= len(STORM)
+
+
+def test_two_hours_that_pass_in_the_middle_of_a_sync_cost_no_row(
+    bench: Bench, tenant: Path
+) -> None:
+    """Access token and page tokens expire for real, while the second page is on its way."""
+    with running(tenant=tenant) as simulator:
+        passed = threading.Event()
+
+        def while_waiting(progress: Progress) -> None:
+            if progress.phase is Phase.DONE and not passed.is_set():
+                passed.set()
+                while not simulator.stats()["faults_fired"]:
+                    time.sleep(0.01)
+                simulator.advance(2 * 3600)
+
+        slowly = on(USERS_LATER, {"delay_ms": 1500}, nth=1)
+        outcome = bench.sync(slowly, simulator=simulator, earlier=False, on_progress=while_waiting)
+        refused = simulator.stats()["by_status"]
+    assert passed.is_set()
+    assert refused["401"] >= 1
+    assert outcome.statuses["users"].notes[RESTARTED] == 1
+    for name, status in outcome.statuses.items():
+        assert status.status is Status.COMPLETE, status
+        assert_same_rows(name, outcome.rows(name), bench.earlier[name])
