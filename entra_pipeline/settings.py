@@ -342,6 +342,14 @@ class Settings(BaseSettings):
             return tuple(part for part in re.split(r"[\s,;]+", value) if part)
         return value
 
+    @field_validator("pim_groups", mode="after")
+    @classmethod
+    def _object_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            if not re.fullmatch(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", part):
+                raise ValueError(f"{part!r} is not a group's object id (GUID)")
+        return tuple(part.lower() for part in value)
+
     @field_validator("graph_url", "authority_url", "exchange_url", mode="after")
     @classmethod
     def _origin(cls, value: str | None) -> str | None:

@@ -56,9 +56,10 @@ def test_commands_on_data_need_no_sign_in(monkeypatch):
 
 
 def test_the_environment_wins_over_the_file_and_overrides_over_both(monkeypatch, tmp_path):
+    groups = ("0a000000-0000-4000-8000-000000000000", "0b000000-0000-4000-8000-000000000000")
     (tmp_path / ".env").write_text(
         "ENTRA_TENANT_ID=from-file\nENTRA_CLIENT_ID=from-file\nENTRA_CLIENT_SECRET=from-file\n"
-        "ENTRA_CONCURRENCY=\nENTRA_PIM_GROUPS=a, b\nSOMETHING_ELSE=1\n"
+        f"ENTRA_CONCURRENCY=\nENTRA_PIM_GROUPS={groups[0].upper()}, {groups[1]}\nSOMETHING_ELSE=1\n"
     )
     monkeypatch.setenv("ENTRA_CLIENT_ID", "from-environment")
     settings = Settings.load(data_dir="from-override")
@@ -67,7 +68,7 @@ def test_the_environment_wins_over_the_file_and_overrides_over_both(monkeypatch,
     assert settings.client_secret is not None
     assert settings.client_secret.get_secret_value() == "from-file"
     assert settings.concurrency == 8
-    assert settings.pim_groups == ("a", "b")
+    assert settings.pim_groups == groups
     assert settings.data_dir == Path("from-override")
     assert settings.warnings == ()
 
@@ -104,6 +105,7 @@ def test_the_credential_is_deduced_from_the_one_complete_set(monkeypatch, values
         ({"ENTRA_CLIENT_CERTIFICATE_PATH": __file__}, "ENTRA_AUTH", "several"),
         ({"ENTRA_AUTH": "certificate"}, "ENTRA_CLIENT_CERTIFICATE_PATH", "missing"),
         ({"ENTRA_AUTH": "password"}, "ENTRA_AUTH", "device_code"),
+        ({"ENTRA_PIM_GROUPS": "Finance Admins"}, "ENTRA_PIM_GROUPS", "'Finance' is not"),
         (
             {"ENTRA_CLIENT_SECRET": "", "ENTRA_CLIENT_CERTIFICATE_KEY_PATH": "/k"},
             "ENTRA_CLIENT_CERTIFICATE_PATH",
