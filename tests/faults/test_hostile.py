@@ -26,6 +26,7 @@ from entra_pipeline.msgraph.documents import mend
 from entra_pipeline.simulator.process import running
 from entra_pipeline.tables import Status
 from tests.cli.program import cli
+from tests.extract.support import Rig
 from tests.faults.bench import (
     CROWD,
     TABLES,
@@ -327,8 +328,9 @@ def test_a_group_of_100_000_is_read_one_round_trip_at_a_time(tmp_path: Path) -> 
     members = {group["id"]: [user["id"] for user in users]}
     (directory / "group_members.json").write_text(json.dumps(members))
     with running(tenant=directory) as simulator:
-        synced = sync(simulator, tmp_path / "data", concurrency=1)
-    status = synced.statuses["group_members"]
+        rig = Rig(simulator, tmp_path, concurrency=1)
+        status = rig.sync("users", "groups", "group_members")["group_members"]
+        rig.close()
     assert (status.status, status.rows) == (Status.COMPLETE, count)
     assert status.round_trips < 120
 
