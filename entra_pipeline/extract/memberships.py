@@ -74,7 +74,7 @@ class Memberships:
         with self._lock:
             self._pending.append((holders, members, kinds))
             self._pending_rows += len(members)
-            if self._pending_rows >= max(_PENDING, len(self._members)):
+            if self._pending_rows >= max(_PENDING, len(self._members) // 2):
                 self._settle()
 
     def _settle(self) -> None:

@@ -36,7 +36,8 @@ REPEATED = frozenset(
         "password_policies",
     }
 )
-"""Columns whose values repeat within a page: a fifth of the memory of a user when encoded."""
+REPEATED_LICENSES = frozenset({"sku_id", "source_group_id", "state", "error"})
+"""Columns whose values repeat within a page; encoded, users take a fifth less memory."""
 
 
 def _users(job: Job) -> None:
@@ -62,6 +63,7 @@ def _users(job: Job) -> None:
             states,
             license_notes,
             {"user_id": owners, "source_group_id": states.field("assignedByGroup").fill_null("")},
+            encoded=REPEATED_LICENSES,
         )
         return mapping.rows(users, items, user_notes, encoded=REPEATED), assignments
 
@@ -86,7 +88,7 @@ def _users(job: Job) -> None:
         arrived=arrived,
     )
     people = mapping.together(users, [page[0] for page in pages])
-    licensed = pa.Table.from_batches([page[1] for page in pages], schema=licenses.schema())
+    licensed = mapping.together(licenses, [page[1] for page in pages])
     del pages
     is_synced = pc.equal(people.column("on_premises_sync_enabled"), True)
     job.facts.give("users.synced", people.column("id").filter(is_synced).combine_chunks())
