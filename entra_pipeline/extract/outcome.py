@@ -46,7 +46,7 @@ def verdict(error: BaseException, table: Table, granted: Collection[str] = ()) -
     if isinstance(error, UnsupportedError):
         return Verdict(Status.UNSUPPORTED, f"this cloud does not have the API ({error})")
     if isinstance(error, ForbiddenError):
-        permission = missing_permission(table, granted)
+        permission = next(iter(table.missing_permissions(granted)), None)
         return Verdict(
             Status.FORBIDDEN,
             f"the application needs the permission {permission} ({error})"
@@ -74,16 +74,6 @@ def _at(error: BaseException) -> str:
             place = f" in {module}.{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return place
-
-
-def missing_permission(table: Table, granted: Collection[str]) -> str | None:
-    """The permission to ask for so that the table can be read; None when none is missing."""
-    missing = [name for name in table.permissions if name not in granted]
-    if table.all_of:
-        return missing[0] if missing else None
-    if len(missing) < len(table.permissions):
-        return None
-    return table.permissions[0] if table.permissions else None
 
 
 def suspicion(
