@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,12 +21,9 @@ from entra_pipeline.access import needs
 from entra_pipeline.access.answers import (
     Access,
     AccessRow,
-    Completeness,
     Entitlement,
     Explanation,
-    Missing,
     Node,
-    NotFound,
     Principal,
     Rows,
     StatusAnswer,
@@ -36,30 +33,18 @@ from entra_pipeline.access.answers import (
     WhoRow,
     plain,
 )
+from entra_pipeline.access.finding import Names
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # The layout that this code reads; a warehouse says which it has.
 FORMAT: Final = 1
-# Candidates to list for a text that is ambiguous or names nothing.
-CANDIDATES: Final = 10
 STATES: Final = ("active", "eligible")
+# Beyond every principal's number; and how many holders are very many.
+_END: Final = 2**31 - 1
+_MANY: Final = 10_000
 MEMORY: Final = "600MB"
-
-_PRINCIPAL = """
-SELECT p.id, p.kind, p.name, p.enabled, p.user_principal_name, p.mail, p.app_id,
-       CASE WHEN p.kind = 'managed_identity' THEN
-           (SELECT s.azure_resource_id FROM service_principals s WHERE s.id = p.id) END
-FROM internal.principals p
-"""
-_ENTITLEMENT = """
-SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name, e.display_name,
-       e.purpose, e.tier, e.scope, e.eix
-FROM internal.entitlements e
-"""
-# From the surest name to the loosest; the first that fits anything decides.
-_PRINCIPAL_NAMES = ("user_principal_name", "app_id", "mail", "name")
 
 
 class WarehouseError(Exception):
@@ -74,19 +59,12 @@ class QueryError(ValueError):
     """A query that the warehouse refuses; the message is the engine's."""
 
 
-class Warehouse:
+class Warehouse(Names):
     """A published warehouse, open for reading. One object serves one thread at a time.
 
     It stays on the version that was current when it was opened, however often a newer one is
     published meanwhile. Use as a context manager, or `close()` it.
     """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-        self._connection = connection
-        self._statuses: dict[str, Missing] | None = None
-        # Numbers of the entitlements found so far: asking about one follows finding it.
-        self._numbers: dict[str, int] = {}
-        self.path = path
 
     @classmethod
     def open(cls, path: Path) -> Warehouse:
@@ -145,73 +123,6 @@ class Warehouse:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------------------------ finding
-
-    def find_principal(self, text: str) -> Principal | NotFound:
-        """The principal that `text` names: object id, sign-in name, appId, mail or unique name.
-
-        An exact id always wins; everything else is compared without regard to case, the surest
-        kind of name first.
-        """
-        # Ids are lower case, and a sign-in name mostly comes as it is written: both are found
-        # without looking at every name of the tenant.
-        for where, value in (
-            ("p.id = ?", text),
-            ("p.id = ?", text.lower()),
-            ("p.user_principal_name = ?", text),
-        ):
-            if exact := self._principals(where, [value]):
-                return exact[0]
-        same = " OR ".join(f"lower(p.{name}) = lower($1)" for name in _PRINCIPAL_NAMES)
-        matches = self._principals(f"({same}) ORDER BY p.ix", [text])
-        for name in _PRINCIPAL_NAMES:
-            fitting = [p for p in matches if (getattr(p, name) or "").lower() == text.lower()]
-            if len(fitting) == 1:
-                return fitting[0]
-            if fitting:
-                return NotFound("principal", text, True, tuple(fitting[:CANDIDATES]))
-        like = " OR ".join(f"contains(lower(p.{name}), lower($1))" for name in _PRINCIPAL_NAMES)
-        near = self._principals(f"{like} ORDER BY p.ix LIMIT {CANDIDATES}", [text]) if text else []
-        if not near:
-            near = self._principals(
-                "jaro_winkler_similarity(lower(p.name), lower($1)) > 0.85 ORDER BY "
-                f"jaro_winkler_similarity(lower(p.name), lower($1)) DESC, p.ix LIMIT {CANDIDATES}",
-                [text],
-            )
-        certain = self.completeness(needs.PRINCIPALS)
-        return NotFound("principal", text, False, tuple(near), certain)
-
-    def find_entitlement(self, text: str) -> Entitlement | NotFound:
-        """The entitlement that `text` names: its id, the name shown, or its resource's name.
-
-        A resource's name is enough when there is one entitlement on it.
-        """
-        if exact := self._entitlements("e.entitlement_id = ?", [text]):
-            return exact[0]
-        for where in (
-            "lower(e.entitlement_id) = lower($1)",
-            "lower(e.display_name) = lower($1)",
-            "lower(e.resource_name) = lower($1) OR e.resource_id = lower($1)",
-        ):
-            matches = self._entitlements(
-                f"({where}) ORDER BY e.display_name, e.entitlement_id LIMIT {CANDIDATES}", [text]
-            )
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                return NotFound("entitlement", text, True, tuple(matches))
-        near = (
-            self._entitlements(
-                "contains(lower(e.display_name), lower($1)) OR lower(e.slug) = lower($1) "
-                f"ORDER BY e.display_name, e.entitlement_id LIMIT {CANDIDATES}",
-                [text],
-            )
-            if text
-            else []
-        )
-        certain = self.completeness(needs.ENTITLEMENTS)
-        return NotFound("entitlement", text, False, tuple(near), certain)
-
     # ------------------------------------------------------------------ asking
 
     def access(
@@ -269,13 +180,21 @@ class Warehouse:
         number = self._number(entitlement)
         after_id, after_state = _position(cursor)
         after = self._principal_position(after_id) if after_id is not None else -1
-        # Numbers first, names only for the rows of the page.
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE page AS "
-            f"SELECT pix, state, direct, depth, paths FROM internal.effective({number}, {number}) "
-            "WHERE pix > $1 OR (pix = $1 AND state > $2) ORDER BY pix, state" + _limit(limit),
-            [after, after_state],
-        )
+        last = self._last_of_page(number, after, limit)
+        while True:
+            # Numbers first, names only for the rows of the page.
+            self._connection.execute(
+                "CREATE OR REPLACE TEMP TABLE page AS SELECT pix, state, direct, depth, paths "
+                f"FROM internal.effective({number}, {number}) WHERE pix BETWEEN {after} AND {last} "
+                "AND (pix > $1 OR state > $2) ORDER BY pix, state" + _limit(limit),
+                [after, after_state],
+            )
+            if limit is None or last == _END:
+                break
+            ((found,),) = self._all("SELECT count(*) FROM page")
+            if found > limit:
+                break
+            last = _END
         rows = self._all(
             """
             SELECT p.id, p.kind, p.name, p.enabled, a.state, a.direct, a.depth, a.paths
@@ -379,44 +298,31 @@ class Warehouse:
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
 
-    def completeness(self, tables: Sequence[str]) -> Completeness:
-        """Which of the tables are not whole, in the order given."""
-        states = self._states()
-        return Completeness(
-            tuple(
-                state
-                for table in dict.fromkeys(tables)
-                if (state := states.get(table, Missing(table, "never"))).status != "complete"
-            )
-        )
-
     # ------------------------------------------------------------------ inside
-
-    def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
-
-    def _states(self) -> dict[str, Missing]:
-        if self._statuses is None:
-            rows = self._all('SELECT "table", status, reason FROM table_status ORDER BY "table"')
-            self._statuses = {row[0]: Missing(*row) for row in rows}
-        return self._statuses
-
-    def _principals(self, where: str, values: Sequence[object]) -> list[Principal]:
-        return [Principal(*row) for row in self._all(f"{_PRINCIPAL} WHERE {where}", values)]
-
-    def _entitlements(self, where: str, values: Sequence[object]) -> list[Entitlement]:
-        rows = self._all(f"{_ENTITLEMENT} WHERE {where}", values)
-        self._numbers.update((row[0], row[8]) for row in rows)
-        return [
-            Entitlement(row[0], Node(row[1], row[2], row[3]), row[4], row[5], row[6], row[7])
-            for row in rows
-        ]
 
     def _number(self, entitlement: Entitlement) -> int:
         """The entitlement's number in this warehouse; -1 when it has none."""
         if entitlement.entitlement_id not in self._numbers:
             self._entitlements("e.entitlement_id = ?", [entitlement.entitlement_id])
         return self._numbers.get(entitlement.entitlement_id, -1)
+
+    def _last_of_page(self, number: int, after: int, limit: int | None) -> int:
+        """Where to stop looking for a page of an entitlement that very many hold.
+
+        Twice as far as their density says that the page lies; without it, all holders would be put
+        in order for the first hundred of them.
+        """
+        if limit is None:
+            return _END
+        rows = self._all(
+            "SELECT effective_active + effective_eligible,"
+            " (SELECT max(ix) FROM internal.principals) FROM internal.counts WHERE eix = ?",
+            [number],
+        )
+        if not rows or rows[0][0] < _MANY:
+            return _END
+        holders, principals = int(rows[0][0]), int(rows[0][1])
+        return after + 1 + 2 * (limit + 1) * principals // holders
 
     def _principal_position(self, principal_id: str) -> int:
         """The number of the principal that the page before ended with."""

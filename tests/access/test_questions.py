@@ -201,6 +201,35 @@ def test_pages_put_together_are_the_whole(crowd: Warehouse, limit: int) -> None:
     assert tuple(rows) == held
 
 
+def test_pages_of_what_very_many_hold_miss_nobody(opened: Open) -> None:
+    # Nobody among the first 15,000, then 12,000 close together: density misleads at first.
+    holders = [f"z{i:05}" for i in range(12_000)]
+    tenant = Tenant().users(*(f"a{i:05}" for i in range(15_000)), *holders).groups("g", "h")
+    tenant.members("g", *holders, "gone").members("h", "g", holders[7]).role("ga", "h")
+    warehouse = opened(tenant)
+    wanted = entitlement(warehouse, "role:ga@/")
+    pages, cursor = [], None
+    while True:
+        page = warehouse.who_can(wanted, limit=900, cursor=cursor)
+        pages += [row.principal_id for row in page.principals]
+        if (cursor := page.cursor) is None:
+            break
+    assert pages == [*holders, "g", "h", "gone"]
+
+
+def test_a_managed_identity_names_its_azure_resource(opened: Open) -> None:
+    resource = "/subscriptions/1/resourceGroups/r/providers/Microsoft.Web/sites/shop"
+    tenant = Tenant().add(
+        "service_principals",
+        id="mi",
+        display_name="shop",
+        service_principal_type="ManagedIdentity",
+        azure_resource_id=resource,
+    )
+    found = principal(opened(tenant), "shop").to_json()
+    assert (found["kind"], found["azure_resource_id"]) == ("managed_identity", resource)
+
+
 def test_a_page_of_nothing_is_allowed_and_a_made_up_cursor_is_not(crowd: Warehouse) -> None:
     wanted = entitlement(crowd, "group:g:member")
     assert crowd.who_can(wanted, limit=0).principals == ()
