@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.conformance import tenant_violations
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.generate import generate
@@ -17,12 +18,19 @@ from entra_pipeline.simulator.tenant import RELATIONS, Tenant
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
+class Noon(Clock):
+    """A clock that stands still: deletions are stamped by the directory's clock."""
+
+    def time(self) -> float:
+        return NOW.timestamp()
+
+
 def small(seed: int = 7, license_name: str = "p2") -> Tenant:
     return generate(users=120, groups=60, seed=seed, license=license_name, now=NOW)
 
 
 def changed(seed: int, count: int, license_name: str = "p2") -> tuple[Tenant, list[Change]]:
-    directory = Directory(small(seed, license_name))
+    directory = Directory(small(seed, license_name), Noon())
     return directory.tenant, mutate(directory, random.Random(seed), count, NOW)
 
 
