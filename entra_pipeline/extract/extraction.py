@@ -195,6 +195,7 @@ class Extraction:
             label=label,
             publish=self._commit,
             fail=self._fail,
+            doubt=self._doubt,
             tell=lambda name, rows, expected: self._tell(
                 Progress(name, Phase.READING, rows, expected)
             ),
@@ -221,8 +222,7 @@ class Extraction:
             self._turns.check()
             table = get(name)
             previous = self._lake.info(name)
-            reason = suspicion(table, rows.num_rows, previous, self._settings)
-            if reason is not None and name not in self._accept_shrink:
+            if (reason := self._doubt(name, rows.num_rows)) is not None:
                 self._settle(name, Verdict(Status.QUARANTINED, reason), previous)
                 return
             self._tell(Progress(name, Phase.COMMITTING, rows.num_rows))
@@ -241,6 +241,12 @@ class Extraction:
             self._settle(name, outcome, commit.info)
         except Exception as error:
             self._fail(name, error)
+
+    def _doubt(self, name: str, rows: int) -> str | None:
+        """Why so few rows are not believed; None when they are, or when they are accepted."""
+        if name in self._accept_shrink:
+            return None
+        return suspicion(get(name), rows, self._lake.info(name), self._settings)
 
     def _fail(self, name: str, error: BaseException) -> None:
         if not self._results[name].done():

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.notes import Notes
-from entra_pipeline.extract.outcome import DependencyError
+from entra_pipeline.extract.outcome import DependencyError, SuspectError
 from entra_pipeline.extract.source import Source
 from entra_pipeline.extract.turns import CancelledError
 from entra_pipeline.lake import Lake
@@ -53,6 +53,7 @@ class Partial:
 Publish = Callable[[str, pa.Table, Partial | None, str | None], None]
 Fail = Callable[[str, BaseException], None]
 Tell = Callable[[str, int, int | None], None]
+Doubt = Callable[[str, int], str | None]
 
 
 class Job:
@@ -74,6 +75,7 @@ class Job:
         label: str,
         publish: Publish,
         fail: Fail,
+        doubt: Doubt,
         tell: Tell,
     ) -> None:
         self.reader = reader
@@ -85,6 +87,7 @@ class Job:
         self._label = label
         self._publish = publish
         self._fail = fail
+        self._doubt = doubt
         self._tell = tell
         self._notes = notes
         self._rows: dict[str, int] = dict.fromkeys(reader.tables, 0)
@@ -152,6 +155,15 @@ class Job:
         self._rows[name] += rows
         if name in self._wanted:
             self._tell(name, self._rows[name], expected)
+
+    def believe(self, name: str, rows: int) -> None:
+        """Call it when a list is whole, before anything is made of it.
+
+        Raises SuspectError when it came back with too few objects: then whatever else came with
+        those pages (members, licences, credentials) is as doubtful, however many rows it has.
+        """
+        if (reason := self._doubt(name, rows)) is not None:
+            raise SuspectError(f"{name} {reason}")
 
     def publish(
         self,

@@ -21,6 +21,10 @@ class DependencyError(Exception):
     """A table could not be read because another one could not: the text says which and why."""
 
 
+class SuspectError(Exception):
+    """A list came back with so few objects that it is not believed: the text says why."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A status with its reason, and the permission that is missing where one is."""
@@ -56,6 +60,8 @@ def verdict(error: BaseException, table: Table, granted: Collection[str] = ()) -
         )
     if isinstance(error, IncompleteError):
         return Verdict(Status.PARTIAL, str(error))
+    if isinstance(error, SuspectError):
+        return Verdict(Status.QUARANTINED, str(error))
     if isinstance(error, CancelledError):
         return Verdict(Status.FAILED, "the sync was stopped before the table was read")
     if isinstance(error, GraphError | LakeError | DependencyError | OSError):

@@ -129,6 +129,7 @@ def _applications(job: Job) -> None:
     pages = job.source.read_counted(
         listing, notes, convert, lambda pages: size([page[0] for page in pages]), arrived=arrived
     )
+    job.believe("applications", sum(page[0].num_rows for page in pages))
     job.facts.give("applications.credentials", [batch for page in pages for batch in page[3]])
     job.publish("applications", [page[0] for page in pages])
     if job.wants("application_owners"):

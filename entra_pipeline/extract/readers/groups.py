@@ -78,6 +78,7 @@ def _groups(job: Job) -> None:
             listing, notes, convert, size, expected=expected, arrived=arrived
         )
         groups = pa.Table.from_batches([page[0] for page in pages], schema=table.schema())
+        job.believe("groups", groups.num_rows)
         is_special = pc.equal(groups.column("is_assignable_to_role"), True)
         special = groups.column("id").filter(is_special)
         job.facts.give("groups.role_assignable", special.to_pylist())

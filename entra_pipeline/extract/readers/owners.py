@@ -76,6 +76,7 @@ def read_related(job: Job, related: Related) -> None:
         )
     else:
         pages = job.source.read(listing, notes, convert, arrived)
+    job.believe(related.objects, sum(page[0].num_rows for page in pages))
     job.publish(related.objects, [page[0] for page in pages])
     if further:
         _publish_links(job, related, pages)

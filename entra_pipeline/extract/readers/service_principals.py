@@ -87,6 +87,7 @@ def _service_principals(job: Job) -> None:
         arrived=arrived,
     )
     objects = pa.Table.from_batches([page.objects for page in pages], schema=table.schema())
+    job.believe("service_principals", objects.num_rows)
     job.facts.give("service_principals.provisionable", _no_identities(objects))
     dropped = _unassigned(job, objects) if job.settings.skip_unassigned_apps else None
     job.notes("service_principals").add(DROPPED_BY_SETTING, 0 if dropped is None else len(dropped))

@@ -90,6 +90,7 @@ def _users(job: Job) -> None:
     people = mapping.together(users, [page[0] for page in pages])
     licensed = mapping.together(licenses, [page[1] for page in pages])
     del pages
+    job.believe("users", people.num_rows)
     is_synced = pc.equal(people.column("on_premises_sync_enabled"), True)
     job.facts.give("users.synced", people.column("id").filter(is_synced).combine_chunks())
     job.publish("license_assignments", licensed)
