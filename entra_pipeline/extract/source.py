@@ -11,7 +11,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from entra_pipeline.extract.arrow import Structs
+import pyarrow as pa
+
+from entra_pipeline.extract.arrow import Array, Structs
+from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.notes import REREAD, RESTARTED, Notes
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.turns import Turns
@@ -162,6 +165,40 @@ class Source:
         raise IncompleteError(
             f"{listing.path} listed {found} objects, read twice, but Graph counts {after}"
         )
+
+    def read_listed(
+        self,
+        listing: Listing,
+        notes: Notes,
+        convert: Callable[[Structs], T],
+        arrived: Callable[[T], None] = lambda _: None,
+        listed: Callable[[], int | None] | None = None,
+    ) -> list[T]:
+        """As `read_counted`, for pages that no longer show of how many objects they are.
+
+        A list that is read for what hangs on its objects is as easily cut short as any other.
+        `listed` says afterwards how many objects another list of the same collection had, None
+        if it failed: when this one has as many, Graph is not asked for its count.
+        """
+
+        def with_ids(items: Structs) -> tuple[Array, T]:
+            return pc.struct_field(items, "id"), convert(items)
+
+        def size(pages: list[tuple[Array, T]]) -> int:
+            ids = pa.chunked_array([page[0] for page in pages], pa.string())
+            return int(pc.count_distinct(ids).as_py())
+
+        def tell(page: tuple[Array, T]) -> None:
+            arrived(page[1])
+
+        if listed is not None:
+            pages = self.read(listing, notes, with_ids, tell)
+            others = listed()
+            if others is not None and size(pages) >= others:
+                return [page[1] for page in pages]
+            notes.add(REREAD)
+        pages = self.read_counted(listing, notes, with_ids, size, arrived=tell)
+        return [page[1] for page in pages]
 
     def count(self, listing: Listing) -> int | None:
         """Graph's count of the collection; None where it does not count."""

@@ -138,6 +138,24 @@ def test_lists_of_nulls_inside_objects_still_make_a_warehouse(bench: Bench) -> N
         assert answers.who("Global Administrator")
 
 
+BESIDE = {
+    "group_owners": r"/groups\?.*owners",
+    "app_role_assignments": r"/servicePrincipals\?.*appRoleAssignedTo",
+    "credentials": r"/applications\?.*federatedIdentityCredentials",
+    "group_members": r"/servicePrincipals\?.*memberOf",
+}
+
+
+@pytest.mark.parametrize("table", list(BESIDE))
+def test_a_list_that_is_read_for_what_hangs_on_it_is_counted_too(bench: Bench, table: str) -> None:
+    short = patch(("remove", "/value/3"))
+    outcome = bench.sync(on(BESIDE[table], short, nth=1), about=[table])
+    bench.check(outcome)
+    assert dict(outcome.statuses[table].notes) == {REREAD: 1}
+    outcome = bench.sync(on(BESIDE[table], short), about=[table])
+    bench.check(outcome, told={table: (Status.PARTIAL, "read twice, but Graph counts")})
+
+
 def test_more_objects_than_graph_counts_are_no_loss(bench: Bench) -> None:
     """Counts come from an index that lags behind the directory."""
     outcome = bench.sync(counted("/users", 1000))

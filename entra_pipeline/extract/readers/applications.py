@@ -168,7 +168,7 @@ def _federated(job: Job) -> tuple[list[pa.RecordBatch], Partial | None]:
         rows = _credentials(job, found.items, found.owners, "application", "federated")
         return rows, found.cut.to_pylist()
 
-    pages = job.source.read(
+    pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted("credentials", page[0].num_rows)
     )
     answers, partial = read_each(

@@ -30,6 +30,7 @@ from entra_pipeline.extract.source import PAGE, IncompleteError, Listing
 from entra_pipeline.extract.values import kind_of, kinds
 from entra_pipeline.msgraph.errors import ForbiddenError
 
+_LISTED = "service_principals.listed"
 _SERVICE_PRINCIPAL = "sp:"
 """Marks the keys of reads that ask a service principal for its groups."""
 
@@ -226,8 +227,12 @@ class _Members:
                 self._asked.update(fresh)
                 self._fan.add(Read(f"{_SERVICE_PRINCIPAL}{k}", _groups_url(k)) for k in fresh)
 
-            pages = self._job.source.read(
-                listing, self._notes, lambda items: split(items, "memberOf"), arrived
+            pages = self._job.source.read_listed(
+                listing,
+                self._notes,
+                lambda items: split(items, "memberOf"),
+                arrived,
+                self._listed if self._job.facts.promised(_LISTED) else None,
             )
             for found in pages:
                 self._sp_pairs.append(_groups_of(found.owners, found.items))
@@ -239,6 +244,12 @@ class _Members:
         finally:
             self._feeding.release()
         return None
+
+    def _listed(self) -> int | None:
+        try:
+            return int(self._job.fact(_LISTED))
+        except DependencyError:
+            return None
 
     # ---- the batches -------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ def _group_owners(job: Job) -> None:
         found = split(items, "owners")
         return link_rows(table, found.owners, found.items, notes), found.cut.to_pylist()
 
-    pages = job.source.read(
+    pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted("group_owners", page[0].num_rows)
     )
     relation(

@@ -88,6 +88,7 @@ def _service_principals(job: Job) -> None:
     )
     objects = pa.Table.from_batches([page.objects for page in pages], schema=table.schema())
     job.believe("service_principals", objects.num_rows)
+    job.facts.give("service_principals.listed", size([page.objects for page in pages]))
     job.facts.give("service_principals.provisionable", _no_identities(objects))
     dropped = _unassigned(job, objects) if job.settings.skip_unassigned_apps else None
     job.notes("service_principals").add(DROPPED_BY_SETTING, 0 if dropped is None else len(dropped))
@@ -211,7 +212,7 @@ def _assignments(job: Job) -> None:
         found = split(items, relationship)
         return mapping.rows(table, found.items, notes), found.cut.to_pylist()
 
-    pages = job.source.read(
+    pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted(name, page[0].num_rows)
     )
     answers, partial = read_each(
@@ -295,7 +296,11 @@ READERS = (
         "service_principals",
         ("service_principals", "app_roles", "delegated_permissions", "service_principal_owners"),
         _service_principals,
-        gives=("service_principals.credentials", "service_principals.provisionable"),
+        gives=(
+            "service_principals.credentials",
+            "service_principals.listed",
+            "service_principals.provisionable",
+        ),
         needs_with={"skip_unassigned_apps": ("app_role_assignments",)},
         priority=2,
     ),
