@@ -16,7 +16,7 @@ from entra_pipeline.extract.arrow import Array
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.values import KIND
 
-_PENDING = 1 << 16
+_PENDING = 1 << 17
 
 
 class Ids:
@@ -30,12 +30,20 @@ class Ids:
 
     def numbers(self, texts: Array) -> Array:
         """The number of each text, int32; unknown ones get the next."""
-        found = pc.index_in(texts, value_set=self._known)
+        # Each look-up hashes all known texts: so only once, and for the different texts alone.
+        encoded = texts.dictionary_encode()
+        found = pc.index_in(encoded.dictionary, value_set=self._known)
         if found.null_count:
-            new = texts.filter(found.is_null()).unique()
+            unknown = found.is_null()
+            new = encoded.dictionary.filter(unknown)
+            numbers = found.fill_null(0).to_numpy().copy()
+            first = len(self._known)
+            numbers[unknown.to_numpy(zero_copy_only=False)] = np.arange(
+                first, first + len(new), dtype=np.int32
+            )
             self._known = pa.concat_arrays([self._known, new])
-            found = pc.index_in(texts, value_set=self._known)
-        return found
+            found = pa.array(numbers)
+        return found.take(encoded.indices)
 
     def find(self, texts: Array) -> npt.NDArray[np.int32]:
         """The numbers of those texts that are known."""
