@@ -334,7 +334,7 @@ STORM = (
 
 def test_all_faults_together_cost_no_row(bench: Bench) -> None:
     """Bounded each, so that no request can meet more of them than it has attempts."""
-    rules = [on("/v1.0/", fault, probability=0.2, times=2) for fault in STORM]
+    rules = [on("/v1.0/", fault, probability=0.5, times=2) for fault in STORM]
     missing = on(BATCH, patch(("remove", "/responses/0")), times=2)
     outcome = bench.sync(missing, *rules, max_attempts=2 * len(STORM) + 3)
     bench.check(outcome)
