@@ -191,6 +191,11 @@ class Sync:
         lock.
         """
         if table not in self._files:
+            status = self.statuses.get(table)
+            if status is None or not self.published(status):
+                # Stored by an earlier version of this program, perhaps: readers of the files
+                # count on every declared column.
+                self.lake.evolve(table)
             self._files[table] = self.lake.files(table)
         return self._files[table]
 
