@@ -23,6 +23,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = "not soak"
 
 
+# The folders with few but long tests, which start whole processes.
+_LONG = ("orchestration", "cli", "faults", "oracle", "access", "extract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker begins one when the others are done (make test)."""
+
+    def place(item: pytest.Item) -> int:
+        parts = item.path.parts
+        return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
     """A small tenant with everything in it (licence P2, all permissions); do not change it."""
