@@ -1,3 +1,5 @@
+"""Fixtures of the extraction tests: simulated tenants and the reads made from them."""
+
 from __future__ import annotations
 
 import json

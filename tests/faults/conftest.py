@@ -1,3 +1,5 @@
+"""Fixtures of the fault tests: the simulator that is spoiled, and what it gives undisturbed."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Fixtures of the client tests: servers to talk to and settings that find them."""
+
 from __future__ import annotations
 
 import random
