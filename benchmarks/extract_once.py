@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # noqa: F401 - pyarrow imports it in mid-run; it is part of the start
 import requests
 
 from entra_pipeline.extract.extraction import run

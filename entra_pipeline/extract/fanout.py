@@ -4,19 +4,22 @@ Here: sending what the plan says, reading the answers, following next links. Not
 (`plan`) and the meaning of what is read (the readers).
 """
 
+import itertools
 import queue
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from entra_pipeline.extract.arrow import Structs
 from entra_pipeline.extract.notes import RESTARTED, VANISHED, Notes
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.plan import K, Plan, Read
-from entra_pipeline.extract.source import PAGE, Source
+from entra_pipeline.extract.source import AHEAD, PAGE, Source
 from entra_pipeline.extract.turns import CancelledError
 from entra_pipeline.msgraph import BatchItem, BatchResult, GraphError, Service, decode_page
 from entra_pipeline.msgraph.errors import (
@@ -50,21 +53,28 @@ class Answered(Generic[K]):
 
 @dataclass
 class _Progress(Generic[K]):
-    """What is known of a read under way."""
+    """What is known of a read under way.
+
+    `unparsed`: pages that arrived and are not in `result` yet; `ended`: no further page comes.
+    """
 
     first: str
     walk: Walk
     result: Answered[K]
     restarts: int = 0
+    pages: int = 0
+    unparsed: int = 0
+    ended: bool = False
 
 
 @dataclass
-class _Piece:
-    """The answer to one item of a batch."""
+class _Piece(Generic[K]):
+    """The answer to one item of a batch, and whose it is."""
 
     page: Page | None = None
-    items: Structs | None = None
     error: GraphError | None = None
+    progress: _Progress[K] | None = None
+    is_last: bool = False
 
 
 @dataclass
@@ -72,13 +82,31 @@ class _Back(Generic[K]):
     """A batch that came back, or failed as a whole."""
 
     batch: Sequence[Read[K]]
-    pieces: list[_Piece] = field(default_factory=list)
+    pieces: list[_Piece[K]] = field(default_factory=list)
+    failure: BaseException | None = None
+
+
+@dataclass
+class _Parsed(Generic[K]):
+    """The items of a batch that came back, one array for each piece that has a page."""
+
+    pieces: Sequence[_Piece[K]]
+    items: Sequence[Structs] = ()
     failure: BaseException | None = None
 
 
 def copied(items: Structs) -> Structs:
     """The items without what they are a slice of."""
     return items.take(pa.array(range(len(items)), pa.int32()))
+
+
+def joined(
+    answers: Sequence[Answered[K]], kind: pa.StructType
+) -> tuple[Structs, npt.NDArray[np.int64]]:
+    """All items of the answers, and for each the position of its answer."""
+    empty = pa.array([], kind)
+    items = pa.concat_arrays([empty, *(items for answer in answers for items in answer.items)])
+    return items, np.repeat(np.arange(len(answers)), [answer.size for answer in answers])
 
 
 class FanOut(Generic[K]):
@@ -107,7 +135,10 @@ class FanOut(Generic[K]):
         self._headers = {"ConsistencyLevel": "eventual"} if eventual else {}
         self._priority = priority
         self._plan: Plan[K] = Plan(source.turns.slots)
-        self._events: queue.SimpleQueue[list[Read[K]] | _Back[K] | int | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[list[Read[K]] | _Back[K] | _Parsed[K] | int | None] = (
+            queue.SimpleQueue()
+        )
+        self._parsing = 0
         self._reads: dict[K, _Progress[K]] = {}
 
     def add(self, reads: Iterable[Read[K]]) -> None:
@@ -129,10 +160,10 @@ class FanOut(Generic[K]):
         """
         plan = self._plan
         try:
-            while not plan.finished():
-                while batch := plan.next_batch():
+            while not plan.finished() or self._parsing:
+                while self._parsing <= AHEAD and (batch := plan.next_batch()):
                     self._dispatch(batch)
-                if plan.finished():
+                if plan.finished() and not self._parsing:
                     break
                 event = self._events.get()
                 if event is None:
@@ -140,10 +171,15 @@ class FanOut(Generic[K]):
                 elif isinstance(event, int):
                     plan.longest_expected = event
                 elif isinstance(event, _Back):
-                    plan.answered(event.batch)
+                    self._back(event)
                     if event.failure is not None:
                         raise event.failure
                     yield from self._advance(event)
+                elif isinstance(event, _Parsed):
+                    self._parsing -= 1
+                    if event.failure is not None:
+                        raise event.failure
+                    yield from self._fill(event)
                 else:
                     plan.add(event)
         finally:
@@ -161,12 +197,19 @@ class FanOut(Generic[K]):
         else:
             turn.add_done_callback(never_sent)
 
+    def _back(self, back: _Back[K]) -> None:
+        self._plan.answered(back.batch)
+        # Its pages are being parsed from now on: `_send` hands them over.
+        self._parsing += any(piece.page is not None for piece in back.pieces)
+
     def _drain(self) -> None:
-        """Wait for the batches in flight: nobody may use the executor after the reader ended."""
-        while self._plan.in_flight:
+        """Wait for what is under way: nobody may use the executors after the reader ended."""
+        while self._plan.in_flight or self._parsing:
             event = self._events.get()
             if isinstance(event, _Back):
-                self._plan.answered(event.batch)
+                self._back(event)
+            elif isinstance(event, _Parsed):
+                self._parsing -= 1
 
     # ---- in the fetching and parsing threads -------------------------------------------------
 
@@ -176,82 +219,105 @@ class FanOut(Generic[K]):
         ]
         try:
             results = self._source.client.batch(items, table=self._table, service=self._service)
-            self._source.converters.submit(self._parse, batch, results)
+            pieces = [_decoded(result, read) for result, read in zip(results, batch, strict=True)]
         except BaseException as failure:
             self._events.put(_Back(batch, failure=failure))
-
-    def _parse(self, batch: Sequence[Read[K]], results: list[BatchResult]) -> None:
-        try:
-            self._events.put(_Back(batch, self._pieces(batch, results)))
-        except BaseException as failure:
-            self._events.put(_Back(batch, failure=failure))
-
-    def _pieces(self, batch: Sequence[Read[K]], results: list[BatchResult]) -> list[_Piece]:
-        pieces = []
-        for result, read in zip(results, batch, strict=True):
-            try:
-                if result.error is not None:
-                    raise result.error
-                pieces.append(_Piece(page=decode_page(result.body, path=read.url)))
-            except GraphError as error:
-                pieces.append(_Piece(error=error))
+            return
+        # The next links first: a chain of pages should not wait for what becomes of its items.
+        self._events.put(_Back(batch, pieces))
         good = [piece for piece in pieces if piece.page is not None]
         if good:
-            bodies = [piece.page.body for piece in good if piece.page is not None]
+            try:
+                self._source.converters.submit(self._parse, good)
+            except BaseException as failure:
+                self._events.put(_Parsed(good, failure=failure))
+
+    def _parse(self, pieces: Sequence[_Piece[K]]) -> None:
+        try:
+            bodies = [piece.page.body for piece in pieces if piece.page is not None]
             parsed, lengths = self._parser.answers(bodies, self._notes)
-            start = 0
-            for piece, length in zip(good, lengths.to_pylist(), strict=True):
-                piece.items = parsed.slice(start, length)
-                start += length
-        return pieces
+            starts = np.concatenate(([0], np.cumsum(lengths.to_numpy()))).tolist()
+            items = [parsed.slice(start, end - start) for start, end in itertools.pairwise(starts)]
+            self._events.put(_Parsed(pieces, items))
+        except BaseException as failure:
+            self._events.put(_Parsed(pieces, failure=failure))
 
     # ---- in the reader's thread --------------------------------------------------------------
 
     def _advance(self, back: _Back[K]) -> Iterator[Answered[K]]:
+        """Go on with the reads whose pages arrived; those that ended in an error are the result."""
         for read, piece in zip(back.batch, back.pieces, strict=True):
             progress = self._reads.get(read.key)
             if progress is None:
                 progress = _Progress(read.url, Walk(read.url), Answered(read.key, []))
                 self._reads[read.key] = progress
             try:
-                finished = self._take(read, progress, piece)
+                self._follow(read, progress, piece)
             except GraphError as error:
                 if isinstance(error, AuthenticationError):
                     raise
                 progress.result.error = error
-                finished = True
-            if finished:
+                progress.ended = True
+            if progress.ended:
                 del self._reads[read.key]
-                if not isinstance(progress.result.error, NotFoundError):
-                    yield progress.result
-                else:
-                    self._notes.add(VANISHED)
+                yield from self._whole(progress)
 
-    def _take(self, read: Read[K], progress: _Progress[K], piece: _Piece) -> bool:
-        """Add a page to its read; whether it was the last. Raises GraphError."""
-        result = progress.result
+    def _follow(self, read: Read[K], progress: _Progress[K], piece: _Piece[K]) -> None:
+        """Go on where a page points. Raises GraphError."""
         if isinstance(piece.error, PageTokenExpiredError) and progress.restarts < MAX_RESTARTS:
-            progress.restarts += 1
-            progress.walk = Walk(progress.first)
-            progress.result = Answered(read.key, [])
             self._notes.add(RESTARTED)
+            self._reads[read.key] = _Progress(
+                progress.first,
+                Walk(progress.first),
+                Answered(read.key, []),
+                restarts=progress.restarts + 1,
+            )
             self._plan.proceed(read, progress.first, read.pages_left)
-            return False
+            return
         if piece.error is not None:
             raise piece.error
-        page, items = piece.page, piece.items
-        if page is None or items is None:
-            raise RuntimeError("a piece has either a page with items or an error")
+        if piece.page is None:
+            raise RuntimeError("a piece has either a page or an error")
+        progress.pages += 1
+        progress.unparsed += 1
+        piece.progress = progress
+        result = progress.result
         if result.expected is None:
-            result.expected = page.count
-        link = progress.walk.advance(page)
+            result.expected = piece.page.count
+        link = progress.walk.advance(piece.page)
         if link is None:
-            result.items.append(items)
-            return True
-        # It will wait for the next pages: a slice would keep its whole batch in memory.
-        result.items.append(copied(items))
+            piece.is_last = progress.ended = True
+            return
         left = 1
         if result.expected is not None:
-            left = -(-(result.expected - result.size) // int(PAGE))
+            left = -(-result.expected // int(PAGE)) - progress.pages
         self._plan.proceed(read, self._source.client.origin.relative(link), left)
-        return False
+
+    def _fill(self, parsed: _Parsed[K]) -> Iterator[Answered[K]]:
+        """Hand the items to their reads."""
+        for piece, items in zip(parsed.pieces, parsed.items, strict=True):
+            progress = piece.progress
+            if progress is None:
+                continue
+            progress.unparsed -= 1
+            # One that waits for further pages: a slice would keep its whole batch in memory.
+            progress.result.items.append(items if piece.is_last else copied(items))
+            yield from self._whole(progress)
+
+    def _whole(self, progress: _Progress[K]) -> Iterator[Answered[K]]:
+        """The result of a read that ended, once all its pages are in."""
+        if not progress.ended or progress.unparsed:
+            return
+        if isinstance(progress.result.error, NotFoundError):
+            self._notes.add(VANISHED)
+        else:
+            yield progress.result
+
+
+def _decoded(result: BatchResult, read: Read[K]) -> _Piece[K]:
+    try:
+        if result.error is not None:
+            raise result.error
+        return _Piece(page=decode_page(result.body, path=read.url))
+    except GraphError as error:
+        return _Piece(error=error)

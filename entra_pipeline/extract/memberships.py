@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from entra_pipeline.extract.arrow import Array
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.values import KIND
 
 _PENDING = 1 << 17
 
@@ -28,36 +27,28 @@ class Ids:
     def __len__(self) -> int:
         return len(self._known)
 
-    def numbers(self, texts: Array) -> Array:
-        """The number of each text, int32; unknown ones get the next."""
-        # Each look-up hashes all known texts: so only once, and for the different texts alone.
-        encoded = texts.dictionary_encode()
-        found = pc.index_in(encoded.dictionary, value_set=self._known)
-        if found.null_count:
-            unknown = found.is_null()
-            new = encoded.dictionary.filter(unknown)
-            numbers = found.fill_null(0).to_numpy().copy()
-            first = len(self._known)
-            numbers[unknown.to_numpy(zero_copy_only=False)] = np.arange(
-                first, first + len(new), dtype=np.int32
-            )
-            self._known = pa.concat_arrays([self._known, new])
-            found = pa.array(numbers)
-        return found.take(encoded.indices)
-
-    def find(self, texts: Array) -> npt.NDArray[np.int32]:
-        """The numbers of those texts that are known."""
-        numbers: npt.NDArray[np.int32] = (
-            pc.index_in(texts, value_set=self._known).drop_null().to_numpy()
-        )
+    def numbers(self, texts: Array) -> npt.NDArray[np.int32]:
+        """The number of each text; unknown ones get the next, nulls -1."""
+        if not len(texts):
+            return np.empty(0, np.int32)
+        # One dictionary over both, so that known texts keep their numbers: hashing all of them
+        # again is cheaper than looking a hundred thousand up in a table made for the occasion.
+        both: Array = pa.chunked_array([self._known, texts]).dictionary_encode()
+        found = both.chunk(both.num_chunks - 1)
+        self._known = found.dictionary
+        numbers: npt.NDArray[np.int32] = found.indices.fill_null(-1).to_numpy()
         return numbers
+
+    def among(self, texts: Array) -> npt.NDArray[np.bool_]:
+        """For each number, whether its text is one of these."""
+        found: npt.NDArray[np.bool_] = pc.is_in(self._known, value_set=texts).to_numpy(
+            zero_copy_only=False
+        )
+        return found
 
     def ranked(self) -> tuple[Array, npt.NDArray[np.int32]]:
         """The texts in order, and each number's place in that order."""
-        order = pc.sort_indices(self._known)
-        ranks = np.empty(len(order), np.int32)
-        ranks[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-        return self._known.take(order), ranks
+        return _ranked(self._known)
 
 
 class Memberships:
@@ -71,7 +62,8 @@ class Memberships:
         self._pending_rows = 0
         self._holder_numbers: list[npt.NDArray[np.int32]] = []
         self._member_numbers: list[npt.NDArray[np.int32]] = []
-        self._kinds: list[Array] = []
+        self._kind_ids = Ids()
+        self._kind_numbers: list[npt.NDArray[np.int8]] = []
 
     def add(self, holders: Array, members: Array, kinds: Array) -> None:
         """Take pairs; kinds as text, encoded or not. Pairs without an id are left out."""
@@ -85,14 +77,37 @@ class Memberships:
             if self._pending_rows >= max(_PENDING, len(self._members) // 2):
                 self._settle()
 
+    def member_numbers(self, members: Array) -> npt.NDArray[np.int32]:
+        """A number for each id, equal for equal ones, -1 for null; for `add_numbered`."""
+        with self._lock:
+            return self._members.numbers(members)
+
+    def add_numbered(
+        self,
+        holders: Array,
+        places: npt.NDArray[np.int64],
+        members: npt.NDArray[np.int32],
+        kinds: Array,
+    ) -> None:
+        """As `add`, for members whose numbers were asked for; places[i] is the holder's of i."""
+        if (members < 0).any():
+            there = members >= 0
+            places, members, kinds = places[there], members[there], kinds.filter(pa.array(there))
+        with self._lock:
+            self._holder_numbers.append(self._holders.numbers(holders)[places])
+            self._member_numbers.append(members)
+            self._kind_numbers.append(
+                self._kind_ids.numbers(kinds.cast(pa.string())).astype(np.int8)
+            )
+
     def _settle(self) -> None:
         if self._pending:
             holders, members, kinds = (
                 pa.concat_arrays(column) for column in zip(*self._pending, strict=True)
             )
-            self._holder_numbers.append(self._holders.numbers(holders).to_numpy())
-            self._member_numbers.append(self._members.numbers(members).to_numpy())
-            self._kinds.append(kinds.dictionary_encode())
+            self._holder_numbers.append(self._holders.numbers(holders))
+            self._member_numbers.append(self._members.numbers(members))
+            self._kind_numbers.append(self._kind_ids.numbers(kinds).astype(np.int8))
             self._pending, self._pending_rows = [], 0
 
     def table(
@@ -108,38 +123,61 @@ class Memberships:
         members. Returns (table, pairs of other holders, pairs of dropped members).
         """
         self._settle()
-        if not self._kinds:
+        if not self._holder_numbers:
             return schema.empty_table(), 0, 0
-        holder = np.concatenate(self._holder_numbers)
-        member = np.concatenate(self._member_numbers)
-        kind: Array = pa.chunked_array(self._kinds).unify_dictionaries().combine_chunks()
-        kind_codes, kind_names = kind.indices.to_numpy(), kind.dictionary
-        self._holder_numbers, self._member_numbers, self._kinds = [], [], []
-        keep = np.ones(len(holder), bool)
+        holder, self._holder_numbers = np.concatenate(self._holder_numbers), []
+        member, self._member_numbers = np.concatenate(self._member_numbers), []
+        kind, self._kind_numbers = np.concatenate(self._kind_numbers), []
         strangers = dropped = 0
+        keep: npt.NDArray[np.bool_] | None = None
         if only_holders is not None:
-            keep = np.isin(holder, self._holders.find(only_holders))
-            strangers = len(keep) - int(keep.sum())
+            keep = self._holders.among(only_holders)[holder]
+            strangers = len(keep) - int(np.count_nonzero(keep))
         if without_members is not None:
-            unwelcome = np.isin(member, self._members.find(without_members)) & keep
-            dropped = int(unwelcome.sum())
-            keep &= ~unwelcome
-        if not keep.all():
-            holder, member, kind_codes = holder[keep], member[keep], kind_codes[keep]
+            unwelcome = self._members.among(without_members)[member]
+            unwelcome &= True if keep is None else keep
+            dropped = int(np.count_nonzero(unwelcome))
+            keep = ~unwelcome if keep is None else keep & ~unwelcome
+        if keep is not None and not keep.all():
+            holder, member, kind = holder[keep], member[keep], kind[keep]
         holders, holder_ranks = self._holders.ranked()
         members, member_ranks = self._members.ranked()
-        pairs = holder_ranks[holder].astype(np.int64) * max(1, len(members)) + member_ranks[member]
-        pairs, first = np.unique(pairs, return_index=True)
-        width = max(1, len(members))
+        kinds, kind_ranks = self._kind_ids.ranked()
+        # Holder, member and kind in one number each: sorting numbers takes milliseconds. In
+        # place, because each step on millions of rows would take a dozen megabytes more.
+        rows = holder_ranks.astype(np.int64)[holder]
+        del holder
+        rows *= max(1, len(members))
+        rows += member_ranks[member]
+        del member
+        rows *= len(kinds)
+        rows += kind_ranks[kind]
+        rows.sort()
+        kind = (rows % len(kinds)).astype(np.int8)
+        rows //= len(kinds)
+        is_repeated = rows[1:] == rows[:-1]
+        if is_repeated.any():
+            is_first = np.append(True, ~is_repeated)
+            rows, kind = rows[is_first], kind[is_first]
+        member = (rows % max(1, len(members))).astype(np.int32)
+        rows //= max(1, len(members))
         columns = [
-            _encoded((pairs // width).astype(np.int32), holders),
-            _encoded((pairs % width).astype(np.int32), members),
-            _encoded(kind_codes[first].astype(np.int8), kind_names).cast(KIND),
+            _encoded(rows.astype(np.int32), holders),
+            _encoded(member, members),
+            _encoded(kind, kinds),
         ]
         table = pa.table(
             [pa.chunked_array([column]) for column in columns], names=list(schema.names)
         )
         return table, strangers, dropped
+
+
+def _ranked(texts: Array) -> tuple[Array, npt.NDArray[np.int32]]:
+    """Different texts in order, and the place of each in that order."""
+    order = pc.sort_indices(texts)
+    ranks = np.empty(len(order), np.int32)
+    ranks[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return texts.take(order), ranks
 
 
 def _encoded(numbers: npt.NDArray[np.signedinteger], texts: Array) -> Array:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -83,14 +84,13 @@ class Ordered:
     """Rows in key order, one a key."""
 
     rows: pa.Table  # in the order given, duplicates and all
-    order: pa.Array[pa.UInt64Scalar]  # numbers of the rows to take, in key order
+    order: pa.Array[pa.UInt64Scalar] | None  # numbers of the rows to take; None: as they are
     duplicates: int  # rows left out because another had the same key
-    digest: str  # hash (64 hex digits) of names, types and values; descriptions do not count
 
     @property
     def count(self) -> int:
         """How many rows there are."""
-        return len(self.order)
+        return self.rows.num_rows if self.order is None else len(self.order)
 
     def slices(self) -> Iterator[pa.Table]:
         """The rows, a part at a time: about 16 MiB, or a twelfth of them if that is more."""
@@ -104,14 +104,59 @@ def in_order(table: Table, rows: pa.Table) -> Ordered:
     and the later sight of it is the truer one.
     """
     keys = pa.table({name: _sortable(rows.column(name)) for name in table.key})
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in table.key])
-    del keys
-    content, repeated = _examine(table, rows, order)
+    order = None
+    is_sorted, repeated = _compared(keys)
+    if not is_sorted:
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in table.key])
+        _, repeated = _compared(keys.take(order))
     duplicates = int(np.count_nonzero(repeated))
     if duplicates:
-        order = order.filter(pa.array(~repeated))
-        content, _ = _examine(table, rows, order)
-    return Ordered(rows, order, duplicates, content)
+        kept = pa.array(np.append(~repeated, True))
+        order = pc.indices_nonzero(kept) if order is None else order.filter(kept)
+    return Ordered(rows, order, duplicates)
+
+
+def _compared(keys: pa.Table) -> tuple[bool, npt.NDArray[np.bool_]]:
+    """Whether the rows are in order, and for all but the last whether the next has its key."""
+    pairs = max(keys.num_rows - 1, 0)
+    same = np.ones(pairs, dtype=np.bool_)
+    for column in keys.columns:
+        here, after = column.slice(0, pairs), column.slice(1)
+        if (same & pc.greater(here, after).to_numpy()).any():
+            return False, same
+        same &= pc.equal(here, after).to_numpy()
+    return True, same
+
+
+class Digest:
+    """A hash of rows in key order: names, types and values count, descriptions do not."""
+
+    def __init__(self, table: Table) -> None:
+        self._bare = pa.schema([pa.field(field.name, field.type) for field in table.schema()])
+        self._hashing = _Hash()
+        self._sink = pa.PythonFile(self._hashing, mode="w")
+        self._stream = pa.ipc.new_stream(self._sink, self._bare)
+
+    def add(self, piece: pa.Table) -> None:
+        """The next of an `Ordered`'s slices."""
+        even = piece.cast(self._bare).combine_chunks()
+        for start in range(0, even.num_rows, _SLICE):
+            for batch in even.slice(start, _SLICE).to_batches():
+                self._stream.write_batch(batch)
+
+    def close(self) -> str:
+        """The hash of all rows added, 64 hex digits."""
+        self._stream.close()
+        self._sink.close()
+        return self._hashing.sha256.hexdigest()
+
+
+def digest(table: Table, ordered: Ordered) -> str:
+    """The hash of all rows."""
+    hashing = Digest(table)
+    for piece in ordered.slices():
+        hashing.add(piece)
+    return hashing.close()
 
 
 def _is_encoded(column: Any) -> bool:
@@ -123,10 +168,8 @@ def _sortable(column: Any) -> Any:
     if not _is_encoded(column):
         return column
     encoded = column.combine_chunks()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
-    return pa.array(places).take(encoded.indices)
+    places = pc.rank(encoded.dictionary, tiebreaker="dense")  # equal values, equal places
+    return places.take(encoded.indices)
 
 
 def _slices(rows: pa.Table, order: Any) -> Iterator[pa.Table]:
@@ -135,8 +178,9 @@ def _slices(rows: pa.Table, order: Any) -> Iterator[pa.Table]:
     bytes_a_row = max(sample.nbytes // max(sample.num_rows, 1), 1)
     fitting = max(_GATHER_BYTES // bytes_a_row, rows.num_rows // _GATHER_PARTS)
     size = max(fitting // _SLICE, 1) * _SLICE
-    for start in range(0, len(order), size):
-        yield _decoded(rows.take(order.slice(start, size)))
+    for start in range(0, rows.num_rows if order is None else len(order), size):
+        part = rows.slice(start, size) if order is None else rows.take(order.slice(start, size))
+        yield _decoded(part)
 
 
 def _decoded(rows: pa.Table) -> pa.Table:
@@ -146,31 +190,6 @@ def _decoded(rows: pa.Table) -> pa.Table:
             kind = column.type.value_type
             rows = rows.set_column(place, field.with_type(kind), column.cast(kind))
     return rows
-
-
-def _examine(table: Table, rows: pa.Table, order: Any) -> tuple[str, np.ndarray[Any, Any]]:
-    """The digest, and for each place in the order whether the next row has the same key."""
-    hashing = _Hash()
-    bare = pa.schema([pa.field(field.name, field.type) for field in table.schema()])
-    repeated = np.zeros(len(order), dtype=np.bool_)
-    last: pa.Table | None = None
-    place = 0
-    with pa.PythonFile(hashing, mode="w") as sink, pa.ipc.new_stream(sink, bare) as stream:
-        for piece in _slices(rows, order):
-            even = piece.cast(bare).combine_chunks()
-            for start in range(0, even.num_rows, _SLICE):
-                for batch in even.slice(start, _SLICE).to_batches():
-                    stream.write_batch(batch)
-            keys = piece.select(list(table.key))
-            if last is not None:  # the last row of the slice before, against the first of this
-                keys = pa.concat_tables([last, keys])
-            same = np.ones(max(keys.num_rows - 1, 0), dtype=np.bool_)
-            for column in keys.columns:
-                same &= pc.equal(column.slice(0, len(same)), column.slice(1)).to_numpy()
-            repeated[place : place + len(same)] = same
-            place += len(same)
-            last = keys.slice(keys.num_rows - 1)
-    return hashing.sha256.hexdigest(), repeated
 
 
 class _Hash(io.RawIOBase):

@@ -16,7 +16,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from entra_pipeline import tables as registry
 from entra_pipeline.lake.errors import LakeError, NewerTableError
-from entra_pipeline.lake.rows import Ordered, conform, in_order
+from entra_pipeline.lake.rows import Digest, Ordered, conform, digest, in_order
 from entra_pipeline.tables import Table
 
 _METADATA: Final = "entra_pipeline"
@@ -108,12 +108,16 @@ class Lake:
             sync_id=sync_id,
             as_of=as_of.astimezone(UTC),
             declaration=table.version,
-            digest=ordered.digest,
+            digest="",
             cursor=cursor,
         )
-        changed = current is None or current.digest != ordered.digest
+        # Gathering rows in order costs more than writing them. So the digest is worked out
+        # beforehand only where it can spare the writing.
+        if current is not None and current.rows == ordered.count:
+            info = replace(info, digest=digest(table, ordered))
+        changed = current is None or current.digest != info.digest
         if changed:
-            self._write(table, ordered, info)
+            info = self._write(table, ordered, info)
         else:
             self._touch(info)
         return Commit(info, changed=changed, duplicates=ordered.duplicates)
@@ -166,7 +170,7 @@ class Lake:
                 sync_id=current.sync_id,
                 as_of=current.as_of,
                 declaration=table.version,
-                digest=ordered.digest,
+                digest="",
                 cursor=None,
             ),
         )
@@ -246,12 +250,17 @@ class Lake:
                 f"({type(error).__name__}); move the folder away and sync again"
             ) from error
 
-    def _write(self, table: Table, ordered: Ordered, info: CommitInfo) -> None:
-        """A commit of new data: one file, which the log then names in place of all others."""
+    def _write(self, table: Table, ordered: Ordered, info: CommitInfo) -> CommitInfo:
+        """A commit of new data: one file, which the log then names in place of all others.
+
+        Gives what the commit says, its digest filled in.
+        """
         folder = self.root / table.name
         folder.mkdir(parents=True, exist_ok=True)
         schema = _commented(table)
-        added = [_write_file(folder, table, ordered, schema)] if ordered.count else []
+        hashing = Digest(table)
+        added = [_write_file(folder, table, ordered, schema, hashing)] if ordered.count else []
+        info = replace(info, digest=hashing.close())
         if info.version == 0:
             create_table_with_add_actions(
                 str(folder),
@@ -268,6 +277,7 @@ class Lake:
                 schema=Schema.from_arrow(schema),
                 commit_properties=_properties(info),
             )
+        return info
 
     def _touch(self, info: CommitInfo) -> None:
         """A commit without data: the log learns that the same rows were seen again."""
@@ -304,8 +314,10 @@ def _properties(info: CommitInfo) -> CommitProperties:
     )
 
 
-def _write_file(folder: Path, table: Table, ordered: Ordered, schema: pa.Schema) -> AddAction:
-    """The rows as one Parquet file, on disk before the log can name it."""
+def _write_file(
+    folder: Path, table: Table, ordered: Ordered, schema: pa.Schema, hashing: Digest
+) -> AddAction:
+    """The rows as one Parquet file, on disk before the log can name it; hashed on the way."""
     path = folder / f"part-00000-{uuid.uuid4()}.zstd.parquet"
     key = table.key[0]  # the only column whose extremes follow from the order
     extremes: list[Any] = []
@@ -313,6 +325,7 @@ def _write_file(folder: Path, table: Table, ordered: Ordered, schema: pa.Schema)
         with path.open("wb") as file:
             with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as writer:
                 for piece in ordered.slices():
+                    hashing.add(piece)
                     writer.write_table(piece.cast(schema), row_group_size=_ROW_GROUP)
                     extremes += (piece.column(key)[0].as_py(), piece.column(key)[-1].as_py())
             file.flush()

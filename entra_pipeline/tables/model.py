@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -166,6 +167,10 @@ class Table:
 
     def schema(self) -> pa.Schema:
         """The Arrow schema of stored rows: a description per field, key columns not nullable."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
         return pa.schema(
             [
                 pa.field(

@@ -171,7 +171,7 @@ def _federated(job: Job) -> tuple[list[pa.RecordBatch], Partial | None]:
     pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted("credentials", page[0].num_rows)
     )
-    answers, partial = read_each(
+    read, partial = read_each(
         job,
         "credentials",
         PageParser(FEDERATION),
@@ -180,14 +180,8 @@ def _federated(job: Job) -> tuple[list[pa.RecordBatch], Partial | None]:
             for page in pages
             for key in page[1]
         ),
+        lambda ids, items: _credentials(job, items, ids, "application", "federated"),
     )
-    read = [
-        _credentials(
-            job, items, pa.array([answer.key] * len(items), _TEXT), "application", "federated"
-        )
-        for answer in answers
-        for items in answer.items
-    ]
     return [*(page[0] for page in pages), *read], partial
 
 

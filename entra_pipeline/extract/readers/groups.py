@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.fanout import Answered, FanOut, copied
+from entra_pipeline.extract.fanout import Answered, FanOut, copied, joined
 from entra_pipeline.extract.job import Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split
@@ -33,6 +34,10 @@ from entra_pipeline.msgraph.errors import ForbiddenError
 _LISTED = "service_principals.listed"
 _SERVICE_PRINCIPAL = "sp:"
 """Marks the keys of reads that ask a service principal for its groups."""
+
+_TOGETHER = 1 << 16
+"""Members of several groups that are worked on at once: each step costs something for every call,
+and most groups are small."""
 
 
 def _groups(job: Job) -> None:
@@ -151,7 +156,7 @@ class _Members:
         self._partial: Partial | None = None
         self._fan = self._new_fan()
         self._feeding = threading.Semaphore(0)
-        self._pool = ThreadPoolExecutor(2, "extract-members")
+        self._pool = ThreadPoolExecutor(3, "extract-members")
         self._reading: Future[None] = self._pool.submit(self._take)
         self._beside: Future[Partial | None] = self._pool.submit(self._service_principals)
         self._closed = False
@@ -254,6 +259,9 @@ class _Members:
     # ---- the batches -------------------------------------------------------------------------
 
     def _take(self) -> None:
+        together: list[Answered[str]] = []
+        rows = 0
+        judged: Future[None] | None = None
         for answer in self._fan.results():
             if not self._refusals.is_good(answer, self._notes):
                 continue
@@ -261,14 +269,39 @@ class _Members:
             if answer.key.startswith(_SERVICE_PRINCIPAL):
                 self._sp_read.append(answer)
                 continue
-            different = _different(answer)
+            self._job.counted("group_members", answer.size)
+            together.append(answer)
+            rows += answer.size
+            if rows >= _TOGETHER:
+                # Elsewhere: the next pages are asked for from this thread.
+                if judged is not None:
+                    judged.result()
+                judged = self._pool.submit(self._judge, together)
+                together, rows = [], 0
+        if judged is not None:
+            judged.result()
+        self._judge(together)
+
+    def _judge(self, answers: list[Answered[str]]) -> None:
+        """Keep the members of groups that are whole; set those aside that came short."""
+        links, owners = joined(answers, mapping.LINK)
+        if not answers:
+            return
+        members = self._store.member_numbers(pc.struct_field(links, "id"))
+        sizes = _different(owners, members, len(answers))
+        is_whole = np.ones(len(answers), bool)
+        for place, (answer, different) in enumerate(zip(answers, sizes, strict=True)):
             self._notes.add(DUPLICATES, answer.size - different)
-            self._job.counted("group_members", different)
             if answer.expected is not None and different < answer.expected:
+                is_whole[place] = False
                 answer.items = [copied(items) for items in answer.items]
                 self._suspects.append(answer)
-            else:
-                self._keep(answer)
+        types = kinds(pc.struct_field(links, ODATA_TYPE), self._notes)
+        if not is_whole.all():
+            kept = is_whole[owners]
+            owners, members, types = owners[kept], members[kept], types.filter(pa.array(kept))
+        groups = pa.array([answer.key for answer in answers], pa.string())
+        self._store.add_numbered(groups, owners, members, types)
 
     def _keep(self, answer: Answered[str]) -> None:
         for links in answer.items:
@@ -347,7 +380,7 @@ class _Members:
         first = short[0]
         raise IncompleteError(
             f"{len(short)} groups listed fewer members than Graph counts, read twice; one of them "
-            f"{_different(first)} of {first.expected}"
+            f"{_size(first)} of {first.expected}"
         )
 
     def _read_again(self, short: list[Answered[str]]) -> list[Answered[str]]:
@@ -410,7 +443,7 @@ def _pairs(parts: list[tuple[Array, Array]]) -> Structs:
 
 def _explained(answer: Answered[str], known: dict[str, set[str]]) -> bool:
     """Whether the service principals that a list leaves out make up for what is missing."""
-    size = _different(answer)
+    size = _size(answer)
     if answer.expected is None or size >= answer.expected:
         return True
     missing = set(known.get(answer.key, ()))
@@ -419,8 +452,22 @@ def _explained(answer: Answered[str], known: dict[str, set[str]]) -> bool:
     return size + len(missing) >= answer.expected
 
 
-def _different(answer: Answered[str]) -> int:
-    """How many members a list shows, however often: a walk that repeats one may lack another."""
+def _different(
+    owners: npt.NDArray[np.int64], members: npt.NDArray[np.int32], answers: int
+) -> list[int]:
+    """How many members each list shows, however often: a walk that repeats one may lack another.
+
+    `members`: -1 for a link without an id, which is nobody.
+    """
+    pairs = (owners[members >= 0] << 32) | members[members >= 0]
+    pairs.sort()
+    is_first = np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]
+    sizes: list[int] = np.bincount(pairs[is_first] >> 32, minlength=answers).tolist()
+    return sizes
+
+
+def _size(answer: Answered[str]) -> int:
+    """As `_different`, of one."""
     ids = [pc.struct_field(links, "id") for links in answer.items]
     return int(pc.count_distinct(pa.chunked_array(ids, pa.string())).as_py())
 

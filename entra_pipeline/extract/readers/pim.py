@@ -33,18 +33,14 @@ def _instances(job: Job) -> None:
 def _read(job: Job, name: str, groups: list[str], stale: Partial | None) -> None:
     table, notes = job.table(name), job.notes(name)
     compute = eligible if "eligibility" in name else nothing
-    answers, partial = read_each(
+    batches, partial = read_each(
         job,
         name,
         PageParser(mapping.shape(table)),
         ((key, f"{table.path}?$filter=groupId eq '{key}'") for key in groups),
+        lambda _, items: mapping.rows(table, items, notes, compute(items, notes)),
         service=Service.GOVERNANCE,
     )
-    batches = [
-        mapping.rows(table, items, notes, compute(items, notes))
-        for answer in answers
-        for items in answer.items
-    ]
     job.publish(name, batches, partial=both(stale, partial))
 
 

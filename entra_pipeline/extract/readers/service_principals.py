@@ -215,7 +215,7 @@ def _assignments(job: Job) -> None:
     pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted(name, page[0].num_rows)
     )
-    answers, partial = read_each(
+    read, partial = read_each(
         job,
         name,
         PageParser(mapping.shape(table)),
@@ -224,9 +224,9 @@ def _assignments(job: Job) -> None:
             for page in pages
             for key in page[1]
         ),
+        lambda _, items: mapping.rows(table, items, notes),
     )
-    batches = [page[0] for page in pages]
-    batches += [mapping.rows(table, items, notes) for each in answers for items in each.items]
+    batches = [*(page[0] for page in pages), *read]
     rows = pa.Table.from_batches(batches, schema=table.schema())
     if job.facts.promised("app_role_assignments.involved"):
         resources, principals = rows.column("resource_id"), rows.column("principal_id")
@@ -243,23 +243,14 @@ def _jobs(job: Job) -> None:
     name = "synchronization_jobs"
     table, notes = job.table(name), job.notes(name)
     principals, stale = _provisionable(job)
-    answers, partial = read_each(
+    batches, partial = read_each(
         job,
         name,
         PageParser(mapping.shape(table)),
         ((key, f"/servicePrincipals/{key}/synchronization/jobs") for key in principals),
+        lambda ids, items: mapping.rows(table, items, notes, {"service_principal_id": ids}),
         service=Service.GOVERNANCE,
     )
-    batches = [
-        mapping.rows(
-            table,
-            items,
-            notes,
-            {"service_principal_id": pa.array([answer.key] * len(items), _TEXT)},
-        )
-        for answer in answers
-        for items in answer.items
-    ]
     job.publish(name, batches, partial=both(stale, partial))
 
 
