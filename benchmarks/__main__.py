@@ -1,7 +1,7 @@
 """``make bench``: all benchmarks, their bounds, and docs/performance.md.
 
 Options: ``--quick`` (the small tenant once, nothing written), ``--only NAME`` (sync, dagster,
-access). Exit status 1 when a bound is not held.
+access, sdk). Exit status 1 when a bound is not held.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import argparse
 import sys
 import time
 
-from benchmarks import bench_access, dagster_cost, sync
+from benchmarks import bench_access, dagster_cost, sdk, sync
 from benchmarks.harness import ROOT
 from benchmarks.report import Bound, Table, bounds_table, write
 
-PARTS = {"sync": sync.main, "dagster": dagster_cost.main, "access": bench_access.main}
+PARTS = {
+    "sync": sync.main,
+    "dagster": dagster_cost.main,
+    "access": bench_access.main,
+    "sdk": sdk.main,
+}
 
 
 def main() -> int:

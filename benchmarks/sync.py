@@ -1,4 +1,4 @@
-"""The read path against its floor, Microsoft's SDK and a hand-written loop.
+"""The read path against its floor and a hand-written loop.
 
 Every comparison is made in this run, on this machine, against the same simulator process, the
 two sides in turn; the figures are medians.
@@ -16,7 +16,6 @@ from typing import Any
 
 from benchmarks.harness import Measured, measure, median, python, settings_env, simulator
 from benchmarks.report import Bound, Table
-from benchmarks.sdk_environment import sdk_python
 
 Say = Callable[[str], None]
 LISTED = "users,groups,group_members,service_principals,applications,devices"
@@ -97,7 +96,7 @@ def membership_trips(sim: Any) -> float:
 
 
 def main(say: Say, *, quick: bool) -> tuple[list[Table], list[Bound]]:
-    """All comparisons; `quick` leaves out the large tenant and Microsoft's SDK."""
+    """All comparisons; `quick` leaves out the large tenant."""
     tenants = [(10_000, 3_000)] if quick else [(10_000, 3_000), (100_000, 30_000)]
     runs = 1 if quick else 3
     rows: list[list[object]] = []
@@ -147,10 +146,6 @@ def main(say: Say, *, quick: bool) -> tuple[list[Table], list[Bound]]:
                             1.0,
                         )
                     )
-                if users == 10_000 and latency == 50 and not quick:
-                    sdk, more = against_sdk(sim, folder, compared, say)
-                    rows += sdk
-                    bounds += more
                 if users == 10_000 and latency == 0:
                     more_rows, more = against_hand(sim, folder, runs, say)
                     rows += more_rows
@@ -174,31 +169,6 @@ def main(say: Say, *, quick: bool) -> tuple[list[Table], list[Bound]]:
     heading = ["tenant", "latency ms", "what", "wall s", "CPU s", "peak MiB", "round trips"]
     heading += ["requests", "units", "MB"]
     return [Table("The read path and its yardsticks", heading, rows)], bounds
-
-
-def against_sdk(
-    sim: Any, folder: Path, compared: Comparison, say: Say
-) -> tuple[list[list[object]], list[Bound]]:
-    """Microsoft's Python SDK: users, groups and members, one by one and gathered at 20."""
-    ready = folder / "ready.json"
-    names = ("graph_url", "authority_url", "tenant_id", "client_id", "client_secret", "ca_file")
-    ready.write_text(json.dumps({name: getattr(sim.info, name) for name in names}))
-    rows: list[list[object]] = []
-    bounds = []
-    for label, in_flight, least in (("sequential", 1, 5.0), ("gathered at 20", 20, 1.5)):
-        say(f"  Microsoft's SDK, {label}")
-        run = measure([str(sdk_python()), "-m", "benchmarks.sdk_loop", str(ready), str(in_flight)])
-        figures = (f"{run.wall_s:.1f}", f"{run.cpu_s:.1f}", f"{run.peak_mib:.0f}")
-        rows.append(["10,000 / 3,000", 50, f"msgraph-sdk, {label}", *figures, "", "", "", ""])
-        bounds.append(
-            Bound(
-                f"msgraph-sdk {label} ÷ product, wall",
-                run.wall_s / compared.product.wall,
-                least,
-                at_least=True,
-            )
-        )
-    return rows, bounds
 
 
 def against_hand(
