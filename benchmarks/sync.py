@@ -6,7 +6,6 @@ two sides in turn; the figures are medians.
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable
