@@ -292,6 +292,67 @@ class Books:
             ).fetchall()
         return [_sync(row) for row in rows]
 
+    def sync(self, sync_id: str) -> SyncRecord | None:
+        """The sync of that id."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT * FROM syncs WHERE sync_id = ?", (sync_id,)).fetchone()
+        return None if row is None else _sync(row)
+
+    def finished_at(self, moment: datetime) -> SyncRecord | None:
+        """The last sync that had ended at that moment, well or not; not one that died.
+
+        Of a sync that died nobody knows when it ended, and it published nothing.
+        """
+        # Ids begin with the time of the start, and syncs do not overlap: the first hit is the one.
+        latest = f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z~"
+        with self._connection() as connection:
+            for row in connection.execute(
+                "SELECT * FROM syncs WHERE sync_id <= ? AND outcome IN ('succeeded', 'failed') "
+                "ORDER BY sync_id DESC",
+                (latest,),
+            ):
+                sync = _sync(row)
+                if sync.finished is not None and sync.finished <= moment:
+                    return sync
+        return None
+
+    def first_finished(self) -> SyncRecord | None:
+        """The first sync that ended: nothing is known of the time before."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT * FROM syncs WHERE outcome IN ('succeeded', 'failed') "
+                "ORDER BY sync_id LIMIT 1"
+            ).fetchone()
+        return None if row is None else _sync(row)
+
+    def syncs_until(self, sync_id: str, limit: int = 100) -> list[SyncRecord]:
+        """That sync and those before it, the latest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT * FROM syncs WHERE sync_id <= ? ORDER BY sync_id DESC LIMIT ?",
+                (sync_id, limit),
+            ).fetchall()
+        return [_sync(row) for row in rows]
+
+    def statuses_after(self, sync_id: str) -> dict[str, TableStatus]:
+        """The word on each table when that sync had ended; nothing for tables not dealt with."""
+        with self._connection() as connection:
+            # Entries grow with time and syncs do not overlap. The indices find each in a step.
+            ((last,),) = connection.execute(
+                "SELECT max(entry) FROM table_status WHERE sync_id = (SELECT max(sync_id) FROM "
+                "table_status WHERE sync_id <= ?)",
+                (sync_id,),
+            ).fetchall()
+            rows = [
+                connection.execute(
+                    'SELECT * FROM table_status WHERE "table" = ? AND entry <= ? '
+                    "ORDER BY entry DESC LIMIT 1",
+                    (name, last),
+                ).fetchone()
+                for name in registry.TABLES
+            ]
+        return {status.table: status for status in (_status(row) for row in rows if row)}
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """One connection for one transaction; threads never share one."""
