@@ -35,23 +35,23 @@ def tables(
 
       entra-pipeline tables group_members
     """
-    from entra_pipeline.tables import TABLES, get
+    from entra_pipeline.tables import DECLARED, get
 
     if name is None:
         if output.is_json():
-            output.print_json({"tables": [_described(table) for table in TABLES.values()]})
+            output.print_json({"tables": [_described(table) for table in DECLARED.values()]})
             return
-        for group in dict.fromkeys(table.group for table in TABLES.values()):
+        for group in dict.fromkeys(table.group for table in DECLARED.values()):
             output.print_table(
                 [Col("Table", style="bold"), Col("What it holds", wrap=True)],
-                [[t.name, t.doc] for t in TABLES.values() if t.group == group],
+                [[t.name, t.doc] for t in DECLARED.values() if t.group == group],
                 title=group.capitalize(),
             )
             output.show("")
         output.say("One with its columns: entra-pipeline tables NAME")
         return
     try:
-        table = get(name)
+        table = get(name, DECLARED)
     except KeyError as error:
         raise CliError(
             str(error.args[0]), remedy="`entra-pipeline tables` lists them all."

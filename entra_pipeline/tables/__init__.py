@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from entra_pipeline.tables import (
     access,
+    activity,
     applications,
     bookkeeping,
     devices,
@@ -24,7 +25,7 @@ from entra_pipeline.tables import (
 )
 from entra_pipeline.tables.model import Column, Reference, Status, Table
 
-__all__ = ["TABLES", "Column", "Reference", "Status", "Table", "get"]
+__all__ = ["DECLARED", "EVENTS", "TABLES", "Column", "Reference", "Status", "Table", "get"]
 
 _DECLARED = (
     *tenant.TABLES,
@@ -40,12 +41,20 @@ _DECLARED = (
 )
 
 TABLES: Mapping[str, Table] = MappingProxyType({table.name: table for table in _DECLARED})
+"""Tables of state: read whole by a sync, or derived from those; the warehouse has all of them."""
+
+EVENTS: Mapping[str, Table] = MappingProxyType({table.name: table for table in activity.TABLES})
+"""Tables of events: read in windows of time, kept by day. No sync, no status of completeness and
+no warehouse knows of them."""
+
+DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS})
+"""Both, for whoever describes tables."""
 
 
-def get(name: str) -> Table:
+def get(name: str, among: Mapping[str, Table] = TABLES) -> Table:
     """The table of that name; KeyError says which names come close."""
     try:
-        return TABLES[name]
+        return among[name]
     except KeyError:
-        close = difflib.get_close_matches(name, TABLES, n=3) or sorted(TABLES)
+        close = difflib.get_close_matches(name, among, n=3) or sorted(among)
         raise KeyError(f"no table {name!r}; did you mean {', '.join(close)}?") from None

@@ -125,6 +125,8 @@ class Table:
     # relationships that hold the rows.
     parent: str = ""
     within: tuple[str, ...] = ()
+    # Of events: the column that says when they happened; empty for tables of state.
+    time: str = ""
     _by_name: dict[str, Column] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +143,8 @@ class Table:
                 raise ValueError(
                     f"table {self.name}: no column {name!r}, declare it or mend the key"
                 )
+        if self.time and (self.time not in by_name or by_name[self.time].type != TIME):
+            raise ValueError(f"table {self.name}: {self.time!r} is no column that holds a time")
         if unknown := self.absent_clouds - set(CLOUDS):
             raise ValueError(f"table {self.name}: unknown clouds {sorted(unknown)}, use {CLOUDS}")
 

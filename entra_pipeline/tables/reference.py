@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from entra_pipeline.tables import TABLES, Table
+from entra_pipeline.tables import DECLARED, Table
 
 _HEAD: Final = """\
 # Tables
@@ -29,7 +29,11 @@ _GROUPS: Final = {
     ),
     "access": ("Access", "Derived from the directory: who holds what, and through which groups."),
     "bookkeeping": ("Bookkeeping", "What syncs did and how complete each table is."),
-    "activity": ("Activity", "What happened, append-only."),
+    "activity": (
+        "Activity",
+        "What happened. Events are read in windows of time and kept by day in the lake, under "
+        "`lake/<table>/day=…/`; they are no part of a sync or of the warehouse.",
+    ),
 }
 _SHORT: Final = {
     "string": "text",
@@ -53,7 +57,7 @@ def markdown() -> str:
     """The whole reference."""
     parts = [_HEAD]
     for group, (title, text) in _GROUPS.items():
-        members = [table for table in TABLES.values() if table.group == group]
+        members = [table for table in DECLARED.values() if table.group == group]
         if not members:
             continue
         parts.append(f"## {title}\n\n{text}\n")

@@ -12,7 +12,7 @@ import pyarrow.json as pj
 import pytest
 
 import entra_pipeline
-from entra_pipeline.tables import TABLES, Reference, Table, get
+from entra_pipeline.tables import DECLARED, EVENTS, TABLES, Reference, Table, get
 from entra_pipeline.tables.model import BOOL, TEXT, TIME, camel, column, computed, raw_type
 
 ROOT = Path(entra_pipeline.__file__).parent.parent
@@ -121,7 +121,7 @@ def test_every_directory_table_of_the_data_model_is_declared() -> None:
     assert declared == set(DIRECTORY)
 
 
-@pytest.mark.parametrize("table", [t for t in TABLES.values() if t.entity], ids=lambda t: t.name)
+@pytest.mark.parametrize("table", [t for t in DECLARED.values() if t.entity], ids=lambda t: t.name)
 def test_graph_paths_and_types_are_those_that_microsoft_publishes(table: Table) -> None:
     wrong = []
     for declared in table.columns:
@@ -148,7 +148,7 @@ def test_nested_rows_sit_in_a_published_property_of_their_parent(table: Table) -
 
 def test_select_names_properties_and_never_relationships() -> None:
     types = published()["types"]
-    for table in TABLES.values():
+    for table in DECLARED.values():
         if table.entity:
             entity = PREFIX + table.entity
             relationships: set[str] = set()
@@ -214,8 +214,22 @@ def test_every_directory_table_says_who_may_read_it_and_where_that_is_written() 
         assert table.source_doc.startswith("https://learn.microsoft.com/graph/api/"), name
 
 
+def test_events_are_declared_apart_from_what_a_sync_reads() -> None:
+    assert set(EVENTS) == {"sign_ins", "directory_audits", "provisioning_events"}
+    assert EVENTS.keys().isdisjoint(TABLES)
+    assert {table.group for table in EVENTS.values()} == {"activity"}
+    assert "activity" not in {table.group for table in TABLES.values()}
+    for table in EVENTS.values():
+        assert table.column(table.time).type == TIME
+        assert table.permissions
+        assert table.source_doc.startswith("https://learn.microsoft.com/graph/api/")
+    assert get("sign_ins", DECLARED) is EVENTS["sign_ins"]
+    with pytest.raises(KeyError, match="user_sign_in_activity"):
+        get("sign_in_activity")  # what a sync is asked for can only be what a sync reads
+
+
 def test_descriptions_are_sentences_and_reach_the_schema() -> None:
-    for table in TABLES.values():
+    for table in DECLARED.values():
         assert table.doc.endswith("."), table.name
         for declared in table.columns:
             assert declared.doc.endswith("."), f"{table.name}.{declared.name}"
@@ -224,13 +238,13 @@ def test_descriptions_are_sentences_and_reach_the_schema() -> None:
 
 
 def test_only_key_columns_must_have_values() -> None:
-    for table in TABLES.values():
+    for table in DECLARED.values():
         required = {field.name for field in table.schema() if not field.nullable}
         assert required == set(table.key), table.name
 
 
 def test_no_column_can_hold_a_secret() -> None:
-    for table in TABLES.values():
+    for table in DECLARED.values():
         for declared in table.columns:
             paths = {declared.name, declared.graph or ""}
             assert paths.isdisjoint({"key", "secret_text", "secretText", "hint"}), table.name
@@ -265,6 +279,7 @@ def test_unknown_table_is_answered_with_what_comes_close() -> None:
         ({"name": "camelCase"}, "not snake_case"),
         ({"columns": (computed("id", TEXT, "Id."), computed("id", BOOL, "Id."))}, "twice"),
         ({"absent_clouds": frozenset({"moon"})}, "moon"),
+        ({"time": "id"}, "'id' is no column that holds a time"),
     ],
 )
 def test_a_wrong_declaration_is_refused_by_name(fault: dict[str, Any], message: str) -> None:
