@@ -13,7 +13,9 @@ from entra_pipeline.lake.errors import (
     OtherTenantError,
     RowsError,
 )
-from entra_pipeline.lake.store import Commit, CommitInfo, Lake
+from entra_pipeline.lake.history import change_schema
+from entra_pipeline.lake.metadata import Commit, CommitInfo
+from entra_pipeline.lake.store import Lake
 
 __all__ = [
     "Books",
@@ -32,4 +34,5 @@ __all__ = [
     "RowsError",
     "SyncRecord",
     "TableStatus",
+    "change_schema",
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -172,12 +172,33 @@ def _sortable(column: Any) -> Any:
     return places.take(encoded.indices)
 
 
+def even(pieces: Iterable[pa.Table], total: int) -> Iterator[pa.Table]:
+    """The rows of pieces in pieces of such sizes as `Ordered.slices` has; about `total` rows."""
+    held: list[pa.Table] = []
+    size = 0
+    for piece in pieces:
+        if not piece.num_rows:
+            continue
+        size = size or _size(piece.slice(0, _SLICE), total)
+        held.append(piece)
+        while (count := sum(part.num_rows for part in held)) >= size:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, size)
+            held = [whole.slice(size)] if count > size else []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _size(sample: pa.Table, total: int) -> int:
+    """How many rows to gather at a time."""
+    bytes_a_row = max(sample.nbytes // max(sample.num_rows, 1), 1)
+    fitting = max(_GATHER_BYTES // bytes_a_row, total // _GATHER_PARTS)
+    return max(fitting // _SLICE, 1) * _SLICE
+
+
 def _slices(rows: pa.Table, order: Any) -> Iterator[pa.Table]:
     """The rows in that order, part by part, nothing encoded any more."""
-    sample = _decoded(rows.slice(0, _SLICE))
-    bytes_a_row = max(sample.nbytes // max(sample.num_rows, 1), 1)
-    fitting = max(_GATHER_BYTES // bytes_a_row, rows.num_rows // _GATHER_PARTS)
-    size = max(fitting // _SLICE, 1) * _SLICE
+    size = _size(_decoded(rows.slice(0, _SLICE)), rows.num_rows)
     for start in range(0, rows.num_rows if order is None else len(order), size):
         part = rows.slice(start, size) if order is None else rows.take(order.slice(start, size))
         yield _decoded(part)

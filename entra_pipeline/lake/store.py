@@ -1,75 +1,37 @@
-"""The lake: one Delta table per declared table, replaced as a whole when something changed.
+"""The lake: one Delta table per declared table, replaced or amended when something changed.
 
-Belongs here: commits, what a commit says about itself, and reading a table back. What a sync did
+Belongs here: commits, and reading a table back, as it is or as it was. What changed is worked out
+in `diff` and kept in `history`; what a commit says about itself is in `metadata`. What a sync did
 and how complete a table is belongs to `books`; where the files lie to `directory`.
 
 Why Delta: the transaction log makes a commit one rename, so a killed process leaves the previous
-version or the new one, and readers of either are never disturbed. A commit's own metadata carries
-the sync, the time of reading, the digest and the cursor: data and cursor become durable together.
+version or the new one, and readers of either are never disturbed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import time
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import create_table_with_add_actions
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake.errors import LakeError, NewerTableError
-from entra_pipeline.lake.rows import Digest, Ordered, conform, digest, in_order
+from entra_pipeline.lake import metadata, parquet
+from entra_pipeline.lake.diff import Amendment, Step, amended, compared
+from entra_pipeline.lake.errors import LakeError, NewerTableError, RowsError
+from entra_pipeline.lake.history import History, change_schema
+from entra_pipeline.lake.metadata import Commit, CommitInfo
+from entra_pipeline.lake.rows import Digest, conform, digest, even, in_order
 from entra_pipeline.tables import Table
 
-_METADATA: Final = "entra_pipeline"
-# At most so many rows in a row group: what DuckDB reads as one unit of parallel work. Row groups
-# are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
-_ROW_GROUP: Final = 122_880
 _GRACE: Final = timedelta(hours=6)
-
-
-@dataclass(frozen=True)
-class CommitInfo:
-    """What the current version of a table says about itself."""
-
-    table: str
-    version: int  # of the Delta table; grows with every commit
-    rows: int
-    sync_id: str
-    as_of: datetime  # when the rows were read from Graph
-    declaration: int  # version of the declaration that they were written with
-    digest: str
-    cursor: str | None  # delta link or watermark to continue from
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a commit did."""
-
-    info: CommitInfo
-    changed: bool  # False: equal content, only the metadata moved on
-    duplicates: int  # rows dropped because another had the same key
-
-    @property
-    def version(self) -> int:
-        """The version of the Delta table that the commit made."""
-        return self.info.version
-
-    @property
-    def rows(self) -> int:
-        """Rows of the table after the commit."""
-        return self.info.rows
 
 
 class Lake:
@@ -94,38 +56,83 @@ class Lake:
         """Makes `rows` the current content of the table, in one atomic step.
 
         The rows may come in any order. When they equal the current content no data is written:
-        the commit only says that they were seen again. `as_of` must have a time zone.
+        the commit only says that they were seen again. `as_of` must have a time zone. What differs
+        from the former content goes into the history; the first content ever does not.
 
         Raises RowsError when the rows do not fit the declaration and NewerTableError when the
         stored table was written by a newer program; the stored table is then untouched.
         """
         current = self._current(table)
         ordered = in_order(table, conform(table, rows))
-        info = CommitInfo(
-            table=table.name,
-            version=0 if current is None else current.version + 1,
-            rows=ordered.count,
-            sync_id=sync_id,
-            as_of=as_of.astimezone(UTC),
-            declaration=table.version,
-            digest="",
-            cursor=cursor,
-        )
+        info = _following(current, table, sync_id, as_of, cursor)
+        info = replace(info, rows=ordered.count, full_as_of=as_of)
+        if current is None:
+            first = (Step(piece) for piece in ordered.slices())
+            return self._write(table, first, info, None, ordered.duplicates)
         # Gathering rows in order costs more than writing them. So the digest is worked out
         # beforehand only where it can spare the writing.
-        if current is not None and current.rows == ordered.count:
-            info = replace(info, digest=digest(table, ordered))
-        changed = current is None or current.digest != info.digest
-        if changed:
-            info = self._write(table, ordered, info)
-        else:
-            self._touch(info)
-        return Commit(info, changed=changed, duplicates=ordered.duplicates)
+        if current.rows == ordered.count and current.digest == digest(table, ordered):
+            info = replace(info, digest=current.digest)
+            return self._touch(info, ordered.duplicates)
+        steps = compared(table, self._pieces(table, table.schema()), ordered.slices())
+        return self._write(table, steps, info, current, ordered.duplicates)
+
+    def amend(
+        self,
+        table: Table,
+        *,
+        upserts: pa.Table,
+        deletes: pa.Table | None = None,
+        within: tuple[str, pa.Array[Any]] | None = None,
+        sync_id: str,
+        as_of: datetime,
+        cursor: str | None = None,
+    ) -> Commit:
+        """Merges changes into the current content of the table, in one atomic step.
+
+        `upserts`: whole rows, each of which takes the place of the row with its key; of several
+        with one key the last counts. All rows go, unless upserted, that equal one of `deletes` in
+        all of the columns that those have (any of the table's), or whose value in a column is among
+        given ones (`within`: the children of changed parents, of which the upserts are all that
+        are left). The same content comes out as if it had been committed whole.
+
+        When nothing differs no data is written; sync, time and cursor move on. `full_as_of` stays.
+        Errors as for `commit`; also RowsError for deletes that do not fit the declaration, and
+        LakeError when there is no former content to amend in today's columns.
+        """
+        current = self._current(table)
+        if current is None or current.declaration < table.version:
+            missing = "was never committed" if current is None else "lacks columns declared since"
+            raise LakeError(
+                f"table {table.name} in {self.root} {missing}, so that changes alone do not make "
+                "it whole: read it in full once (sync --full)"
+            )
+        ordered = in_order(table, conform(table, upserts))
+        amendment = Amendment(
+            pa.concat_tables([*ordered.slices()] or [table.schema().empty_table()]),
+            _deletes(table, deletes),
+            _within(table, within),
+        )
+        info = _following(current, table, sync_id, as_of, cursor)
+        if amendment.is_empty():
+            return self._touch(replace(info, digest=current.digest), ordered.duplicates)
+        steps = amended(table.key, self._pieces(table, table.schema()), amendment, table)
+        return self._write(table, _even(steps, current.rows), info, current, ordered.duplicates)
 
     def info(self, name: str) -> CommitInfo | None:
-        """What the current version says about itself; None when nothing was ever committed."""
+        """What the current version says about itself; None when nothing was ever committed.
+
+        No cursor is given for a table of an older declaration: following it would bring columns
+        declared since only for the rows that change.
+        """
         stored = self._open(name)
-        return None if stored is None else self._info(name, stored.version())
+        if stored is None:
+            return None
+        info = metadata.load(self.root, name, stored.version())
+        known = self._tables.get(name)
+        if known is not None and info.declaration < known.version:
+            info = replace(info, cursor=None)
+        return info
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of the current version, none when it has no rows.
@@ -133,47 +140,67 @@ class Lake:
         They stay in place for a grace after a newer version replaced them (`maintain`). Raises
         NewerTableError as `commit` does.
         """
-        stored = self._readable(name)
-        return [] if stored is None else sorted(stored.file_uris())
+        found = self._readable(name)
+        return [] if found is None else found[1]
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The current rows in key order, in the declared schema; columns added since read as null.
 
         A table that was never committed reads as no rows: ask `info` to tell the two apart.
         """
+        schema = _selected(self._tables[name].schema(), columns)
+        rows = [parquet.read(file, schema) for file in self.files(name)]
+        return pa.concat_tables(rows) if rows else schema.empty_table()
+
+    def changes(
+        self, name: str, *, after: datetime | None = None, until: datetime | None = None
+    ) -> pa.Table:
+        """What changed after the one moment and not after the other, in order of time, then key.
+
+        The columns are those of `history.change_schema`. A row that changed several times comes as
+        often. Before the first commit nothing is known, and its rows are no changes.
+        """
         table = self._tables[name]
-        schema = table.schema()
-        if columns is not None:
-            schema = pa.schema([schema.field(column) for column in columns])
-        pieces = [_read_file(file, schema) for file in self.files(name)]
-        return pa.concat_tables(pieces) if pieces else schema.empty_table()
+        found = self._readable(name)
+        if found is None:
+            return change_schema(table).empty_table()
+        return History(self.root, table).changes(found[0].changes_version, after, until)
+
+    def as_of(
+        self, name: str, moment: datetime, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
+        """The rows as they were after all changes up to and including that moment, in key order.
+
+        In today's declared schema. None when nothing is known of that moment: it lies before
+        `CommitInfo.known_since`, or the table was never committed.
+        """
+        table = self._tables[name]
+        wanted = _selected(table.schema(), columns)
+        found = self._readable(name)
+        if found is None or moment < found[0].known_since:
+            return None
+        info, files = found
+        names = [field for field in table.schema().names if field in {*table.key, *wanted.names}]
+        schema = _selected(table.schema(), names)
+        present = (piece for file in files for piece in parquet.pieces(file, schema))
+        rows = [*History(self.root, table).undo(info.changes_version, present, moment, names)]
+        return pa.concat_tables([schema.empty_table(), *rows]).select(wanted.names)
 
     def evolve(self, name: str) -> bool:
         """Rewrites a table of an older declaration in the present one, new columns as null.
 
         True when there was something to do. Times and sync stay; the cursor is dropped, because a
         delta would bring the new columns only for rows that change. Readers of `files` (DuckDB)
-        can then count on every declared column.
+        can then count on every declared column. No row counts as changed.
         """
         table = self._tables[name]
         current = self._current(table)
         if current is None or current.declaration == table.version:
             return False
         ordered = in_order(table, self.read(name))
-        self._write(
-            table,
-            ordered,
-            CommitInfo(
-                table=name,
-                version=current.version + 1,
-                rows=ordered.count,
-                sync_id=current.sync_id,
-                as_of=current.as_of,
-                declaration=table.version,
-                digest="",
-                cursor=None,
-            ),
-        )
+        steps = (Step(piece) for piece in ordered.slices())
+        info = replace(current, version=current.version + 1, declaration=table.version, cursor=None)
+        self._write(table, steps, info, None, 0)
         return True
 
     def maintain(self, name: str, *, grace: timedelta = _GRACE) -> int:
@@ -207,11 +234,18 @@ class Lake:
         except TableNotFoundError:
             return None  # killed during the very first commit
 
-    def _readable(self, name: str) -> DeltaTable | None:
+    def _readable(self, name: str) -> tuple[CommitInfo, list[str]] | None:
+        """What the current version says, and its files."""
         stored = self._open(name)
-        if stored is not None:
-            self._refuse_newer(self._tables[name], self._info(name, stored.version()))
-        return stored
+        if stored is None:
+            return None
+        info = metadata.load(self.root, name, stored.version())
+        self._refuse_newer(self._tables[name], info)
+        return info, sorted(stored.file_uris())
+
+    def _pieces(self, table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
+        for file in self.files(table.name):
+            yield from parquet.pieces(file, schema)
 
     def _current(self, table: Table) -> CommitInfo | None:
         info = self.info(table.name)
@@ -227,64 +261,171 @@ class Lake:
                 "entra-pipeline that wrote it, or another data directory"
             )
 
-    def _info(self, name: str, version: int) -> CommitInfo:
-        path = self.root / name / "_delta_log" / f"{version:020}.json"
-        try:
-            with path.open("rb") as lines:
-                actions = [json.loads(line) for line in lines]
-            said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
-            said = said[_METADATA]
-            return CommitInfo(
-                table=name,
-                version=version,
-                rows=said["rows"],
-                sync_id=said["sync_id"],
-                as_of=datetime.fromisoformat(said["as_of"]),
-                declaration=said["declaration"],
-                digest=said["digest"],
-                cursor=said["cursor"],
-            )
-        except (OSError, ValueError, KeyError, StopIteration) as error:
-            raise LakeError(
-                f"table {name} in {self.root}: version {version} was not committed by this program "
-                f"({type(error).__name__}); move the folder away and sync again"
-            ) from error
-
-    def _write(self, table: Table, ordered: Ordered, info: CommitInfo) -> CommitInfo:
+    def _write(
+        self,
+        table: Table,
+        steps: Iterable[Step],
+        info: CommitInfo,
+        former: CommitInfo | None,
+        duplicates: int,
+    ) -> Commit:
         """A commit of new data: one file, which the log then names in place of all others.
 
-        Gives what the commit says, its digest filled in.
+        With a former state the history comes first, and a commit without data is made when nothing
+        turns out to differ. The rows are counted and hashed on the way.
         """
-        folder = self.root / table.name
-        folder.mkdir(parents=True, exist_ok=True)
         schema = _commented(table)
         hashing = Digest(table)
-        added = [_write_file(folder, table, ordered, schema, hashing)] if ordered.count else []
-        info = replace(info, digest=hashing.close())
+        key = table.key[0]  # the only column whose extremes follow from the order
+        extremes: list[Any] = []
+        history = History(self.root, table)
+        with (
+            parquet.Writer(self.root / table.name, schema) as data,
+            history.writer(info.version) as changes,
+        ):
+            for step in steps:
+                if step.changes is not None:
+                    told = history.dated(step.changes, info.sync_id, info.changed_as_of)
+                    changes.write(told)
+                if step.rows.num_rows:
+                    hashing.add(step.rows)
+                    data.write(step.rows)
+                    extremes += (
+                        step.rows.column(key)[0].as_py(),
+                        step.rows.column(key)[-1].as_py(),
+                    )
+            info = replace(info, rows=data.rows, digest=hashing.close())
+            if former is not None and not changes.rows:
+                data.discard()
+                return self._touch(replace(info, changed_as_of=former.changed_as_of), duplicates)
+            if former is not None:
+                named = history.append(changes, former.changes_version, info.changed_as_of)
+                info = replace(info, changes_version=named)
+            added = data.finish({key: (extremes[0], extremes[-1])} if extremes else {})
+            self._replace(table, schema, [*added], info)
+        return Commit(info, changed=True, duplicates=duplicates, changes=changes.rows)
+
+    def _replace(self, table: Table, schema: pa.Schema, added: list[Any], info: CommitInfo) -> None:
+        """Commits files in place of all others."""
+        folder = self.root / table.name
         if info.version == 0:
+            folder.mkdir(parents=True, exist_ok=True)
             create_table_with_add_actions(
                 str(folder),
                 Schema.from_arrow(schema),
-                added,
+                [*added],
                 name=table.name,
                 description=table.doc,
-                commit_properties=_properties(info),
+                commit_properties=metadata.properties(info),
             )
         else:
             DeltaTable(folder).create_write_transaction(
-                [*added],
+                added,
                 mode="overwrite",
                 schema=Schema.from_arrow(schema),
-                commit_properties=_properties(info),
+                commit_properties=metadata.properties(info),
             )
-        return info
 
-    def _touch(self, info: CommitInfo) -> None:
+    def _touch(self, info: CommitInfo, duplicates: int) -> Commit:
         """A commit without data: the log learns that the same rows were seen again."""
         stored = DeltaTable(self.root / info.table)
         stored.create_write_transaction(
-            [], mode="append", schema=stored.schema(), commit_properties=_properties(info)
+            [], mode="append", schema=stored.schema(), commit_properties=metadata.properties(info)
         )
+        return Commit(info, changed=False, duplicates=duplicates, changes=0)
+
+
+def _following(
+    current: CommitInfo | None, table: Table, sync_id: str, as_of: datetime, cursor: str | None
+) -> CommitInfo:
+    """What the next commit says, its rows and digest still open."""
+    as_of = as_of.astimezone(UTC)
+    if current is None:
+        return CommitInfo(
+            table=table.name,
+            version=0,
+            rows=0,
+            sync_id=sync_id,
+            as_of=as_of,
+            declaration=table.version,
+            digest="",
+            cursor=cursor,
+            full_as_of=as_of,
+            first_as_of=as_of,
+            known_since=as_of,
+            changed_as_of=as_of,
+            changes_version=None,
+        )
+    return replace(
+        current,
+        version=current.version + 1,
+        sync_id=sync_id,
+        as_of=as_of,
+        declaration=table.version,
+        cursor=cursor,
+        # A clock may be set back; the history's order is that of the commits.
+        changed_as_of=max(as_of, current.changed_as_of),
+    )
+
+
+def _even(steps: Iterable[Step], total: int) -> Iterator[Step]:
+    """Steps of the sizes that a digest is taken over; changes come as soon as they are known."""
+    known: list[pa.Table] = []
+
+    def rows() -> Iterator[pa.Table]:
+        for step in steps:
+            if step.changes is not None:
+                known.append(step.changes)
+            yield step.rows
+
+    for piece in even(rows(), total):
+        yield Step(piece, pa.concat_tables(known) if known else None)
+        known.clear()
+    if known:
+        yield Step(known[0].slice(0, 0), pa.concat_tables(known))
+
+
+def _selected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    if columns is None:
+        return schema
+    return pa.schema([schema.field(name) for name in columns])
+
+
+def _deletes(table: Table, deletes: pa.Table | None) -> pa.Table | None:
+    if deletes is None or not deletes.num_rows:
+        return None
+    columns = {name: _values(table, name, deletes.column(name)) for name in deletes.column_names}
+    if not columns:
+        raise RowsError(
+            f"deletes for table {table.name} have no columns, which would delete every row: name "
+            "the columns that rows to go are known by"
+        )
+    return pa.table(columns)
+
+
+def _within(
+    table: Table, within: tuple[str, pa.Array[Any]] | None
+) -> tuple[str, pa.Array[Any]] | None:
+    if within is None or not len(within[1]):
+        return None
+    return within[0], _values(table, within[0], within[1])
+
+
+def _values(table: Table, name: str, values: Any) -> Any:
+    """Values to look for in a column, in its type."""
+    where = f"deletes for table {table.name}: column {name}"
+    schema = table.schema()
+    if name not in schema.names:
+        raise RowsError(f"{where} is not declared; columns are {', '.join(schema.names)}")
+    if values.null_count:
+        raise RowsError(f"{where} has nulls, which no row equals; leave those out")
+    kind = schema.field(name).type
+    if pa.types.is_nested(kind):
+        raise RowsError(f"{where} is {kind}; rows to go are known by plain values only")
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise RowsError(f"{where} does not fit the declared {kind} ({error})") from error
 
 
 def _commented(table: Table) -> pa.Schema:
@@ -295,68 +436,3 @@ def _commented(table: Table) -> pa.Schema:
             for field, column in zip(table.schema(), table.columns, strict=True)
         ]
     )
-
-
-def _properties(info: CommitInfo) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata={
-            _METADATA: {
-                "sync_id": info.sync_id,
-                "as_of": info.as_of.isoformat().replace("+00:00", "Z"),
-                "declaration": info.declaration,
-                "digest": info.digest,
-                "rows": info.rows,
-                "cursor": info.cursor,
-            }
-        },
-        # One writer at a time holds the data directory's lock: a conflict is a fault to show.
-        max_commit_retries=0,
-    )
-
-
-def _write_file(
-    folder: Path, table: Table, ordered: Ordered, schema: pa.Schema, hashing: Digest
-) -> AddAction:
-    """The rows as one Parquet file, on disk before the log can name it; hashed on the way."""
-    path = folder / f"part-00000-{uuid.uuid4()}.zstd.parquet"
-    key = table.key[0]  # the only column whose extremes follow from the order
-    extremes: list[Any] = []
-    try:
-        with path.open("wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as writer:
-                for piece in ordered.slices():
-                    hashing.add(piece)
-                    writer.write_table(piece.cast(schema), row_group_size=_ROW_GROUP)
-                    extremes += (piece.column(key)[0].as_py(), piece.column(key)[-1].as_py())
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)  # a full disk should not fill further with each attempt
-        raise
-    stats = {
-        "numRecords": ordered.count,
-        "minValues": {key: extremes[0]},
-        "maxValues": {key: extremes[-1]},
-    }
-    return AddAction(
-        path=path.name,
-        size=path.stat().st_size,
-        partition_values={},
-        modification_time=int(path.stat().st_mtime * 1000),
-        data_change=True,
-        stats=json.dumps(stats),
-    )
-
-
-def _read_file(path: str, schema: pa.Schema) -> pa.Table:
-    """One Parquet file in the given schema; columns that it lacks are null."""
-    with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
-        present = [name for name in schema.names if name in file.schema_arrow.names]
-        rows = file.read(columns=present)
-    columns = [
-        rows.column(field.name).cast(field.type)
-        if field.name in present
-        else pa.nulls(rows.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)

@@ -1,0 +1,248 @@
+"""The history of a table: what every commit after the first changed, row by row.
+
+A Delta table of its own, `<table>_changes`, beside the table. A commit appends to it first; the
+table's commit then names the version of the history that counts. What a killed commit appended is
+named by nobody: readers read the named version, the next append drops the rest.
+
+Each commit's changes are one file whose name begins with the version of the table that the commit
+made: the files' order is the order of the commits. `at` never goes backwards along it.
+
+Also here: the state of a past moment, which is the present one less what came later. Only the first
+later change of a row matters, because it says what the row was before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import create_table_with_add_actions
+
+from entra_pipeline.lake import parquet
+from entra_pipeline.lake.diff import Amendment, Operation, amended, arrow, change_fields
+from entra_pipeline.tables import Table
+from entra_pipeline.tables.model import TIME
+
+# One writer at a time holds the data directory's lock: a conflict is a fault to show.
+_ONCE: Final = CommitProperties(max_commit_retries=0)
+
+
+def change_schema(table: Table) -> pa.Schema:
+    """The columns of the history of a table.
+
+    `operation`: insert, update or delete. `sync_id`, `at`: the sync that saw it and when that read
+    the table. `changed`: names of the columns of an update that changed. Then all columns of the
+    table: the row after, for a delete the row as it was. `before`: all columns but the key as they
+    were before an update; not there if the table has none but the key.
+    """
+    operation, *others = change_fields(table)
+    return pa.schema(
+        [
+            operation,
+            pa.field("sync_id", pa.string(), nullable=False),
+            pa.field("at", TIME, nullable=False),
+            *others,
+        ]
+    )
+
+
+class History:
+    """The history of one table of a lake at `root`."""
+
+    def __init__(self, root: Path, table: Table) -> None:
+        self.folder = root / f"{table.name}_changes"
+        self._table = table
+        self._schema = change_schema(table)
+
+    def writer(self, version: int) -> parquet.Writer:
+        """A file for what the commit that makes this version of the table changes."""
+        return parquet.Writer(self.folder, self._schema, f"{version:012}")
+
+    def dated(self, changes: pa.Table, sync_id: str, at: datetime) -> pa.Table:
+        """Changes (`diff`) with the sync that saw them and its time."""
+        given: dict[str, Any] = {"sync_id": pa.scalar(sync_id), "at": pa.scalar(at, TIME)}
+        columns = [
+            pa.repeat(given[field.name], changes.num_rows)
+            if field.name in given
+            else changes.column(field.name)
+            for field in self._schema
+        ]
+        return pa.table(columns, schema=self._schema)
+
+    def append(self, file: parquet.Writer, named: int | None, at: datetime) -> int:
+        """Adds a file to the named version of the history, or begins it; the version that is made.
+
+        Whatever came after the named version is dropped: the commit that it belonged to was killed.
+        """
+        low, high = _extremes(at)
+        actions = file.finish({"at": (low, high)})
+        schema = Schema.from_arrow(self._schema)
+        stored = self._open()
+        if stored is None:
+            create_table_with_add_actions(
+                str(self.folder),
+                schema,
+                [*actions],
+                name=self.folder.name,
+                description=f"What changed in {self._table.name}, by sync.",
+                commit_properties=_ONCE,
+            )
+            return 0
+        if named is None:
+            mode = "overwrite"
+        else:
+            mode = "append"
+            if stored.version() != named:
+                stored.restore(named, commit_properties=_ONCE)
+        stored.create_write_transaction([*actions], mode, schema, commit_properties=_ONCE)
+        return DeltaTable(self.folder).version()
+
+    def read(
+        self,
+        named: int | None,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The changes with `at` after the one moment and not after the other, as committed."""
+        schema = self._schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        parts = [schema.empty_table()]
+        for path in self._files(named, after, until):
+            rows = parquet.read(path, schema)
+            parts.append(_between(rows, after, until))
+        return pa.concat_tables(parts)
+
+    def changes(
+        self, named: int | None, after: datetime | None, until: datetime | None
+    ) -> pa.Table:
+        """As `read`, in order of time, then key; changes of one row as they happened."""
+        rows = self.read(named, after=after, until=until)
+        return rows.sort_by([(name, "ascending") for name in ("at", *self._table.key)])
+
+    def undo(
+        self,
+        named: int | None,
+        pieces: Iterable[pa.Table],
+        moment: datetime,
+        columns: Sequence[str],
+    ) -> Iterator[pa.Table]:
+        """A state at a past moment from the present one, both in pieces in key order.
+
+        `columns` are those of the pieces, the key among them.
+        """
+        key = list(self._table.key)
+        values = [name for name in columns if name not in key]
+        told = ["operation", "at", *columns]
+        if values:
+            told.append("before")
+        later = self.read(named, after=moment, columns=told)
+        if not later.num_rows:
+            yield from pieces
+            return
+        first = _first(later, key)
+        was = _as_before(first, columns, values, self._table.schema())
+        amendment = Amendment(was, deletes=first.select(key))
+        for step in amended(key, pieces, amendment):
+            yield step.rows
+
+    def _open(self) -> DeltaTable | None:
+        if not (self.folder / "_delta_log").is_dir():
+            return None
+        try:
+            return DeltaTable(self.folder)
+        except TableNotFoundError:
+            return None  # killed during the very first commit
+
+    def _files(
+        self, named: int | None, after: datetime | None, until: datetime | None
+    ) -> list[str]:
+        """The files that can have changes of that time, in the order of the commits."""
+        if named is None:
+            return []
+        stored = DeltaTable(self.folder, version=named)
+        found: Any = pa.table(stored.get_add_actions(flatten=True)).select(
+            ["path", "min.at", "max.at"]
+        )
+        paths = []
+        for file in found.to_pylist():
+            low, high = _moment(file["min.at"]), _moment(file["max.at"])
+            if (after is None or high > after) and (until is None or low <= until):
+                paths.append(str(self.folder / file["path"]))
+        return sorted(paths)
+
+
+def _extremes(at: datetime) -> tuple[str, str]:
+    """Milliseconds not after and not before the moment: Delta's statistics have no finer times."""
+    at = at.astimezone(UTC)
+    low = at - timedelta(microseconds=at.microsecond % 1000)
+    high = low if low == at else low + timedelta(milliseconds=1)
+    return _stamp(low), _stamp(high)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def _moment(value: Any) -> datetime:
+    moment: datetime = value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _between(rows: pa.Table, after: datetime | None, until: datetime | None) -> pa.Table:
+    if "at" not in rows.column_names or not rows.num_rows:
+        return rows
+    for moment, wanted in ((after, pc.greater), (until, pc.less_equal)):
+        if moment is not None:
+            kept = wanted(rows.column("at"), pa.scalar(moment, TIME))
+            if not pc.all(kept).as_py():
+                rows = rows.filter(kept)
+    return rows
+
+
+def _first(changes: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Of changes in the order of the commits the first of each row, in key order."""
+    # The sort is stable: changes of one row stay in their order.
+    order = pc.sort_indices(changes, sort_keys=[(name, "ascending") for name in key])
+    keys = changes.select(key).take(order)
+    again = np.ones(max(changes.num_rows - 1, 0), dtype=np.bool_)
+    for column in keys.columns:
+        again &= pc.equal(column.slice(0, len(again)), column.slice(1)).to_numpy()
+    return changes.take(order.filter(arrow(np.append(True, ~again))))
+
+
+def _as_before(
+    changes: pa.Table, columns: Sequence[str], values: Sequence[str], schema: pa.Schema
+) -> pa.Table:
+    """The rows before each change, in the order given; none for those that an insert made."""
+    changes = changes.filter(
+        pc.not_equal(changes.column("operation"), pa.scalar(Operation.INSERT.value))
+    )
+    rows = changes.select(columns)
+    if not values:
+        return rows
+    updated = pc.equal(changes.column("operation"), pa.scalar(Operation.UPDATE.value))
+    before = changes.column("before")
+    for name in values:
+        place = rows.column_names.index(name)
+        was = pc.struct_field(before, name)
+        field = schema.field(name)
+        rows = rows.set_column(place, field, _either(updated, was, rows.column(name)))
+    return rows
+
+
+def _either(which: Any, one: Any, other: Any) -> Any:
+    """Values of the one column where `which` is true, else of the other; of any type."""
+    both = pa.chunked_array([*one.chunks, *other.chunks], other.type)
+    count = len(other)
+    places = np.arange(count) + np.where(which.to_numpy(), 0, count)
+    return both.take(arrow(places))

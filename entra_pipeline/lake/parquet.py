@@ -1,0 +1,119 @@
+"""Parquet files of the lake: written once, whole on disk before a log names them, and read back.
+
+Which file belongs to which version is the Delta log's to say (`store`, `history`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+
+# At most so many rows in a row group: what DuckDB reads as one unit of parallel work. Row groups
+# are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
+ROW_GROUP: Final = 122_880
+
+
+class Writer:
+    """One Parquet file in the making. The file appears with the first rows.
+
+    Within `with` it is removed again if its making fails: a full disk should not fill further with
+    each attempt.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, prefix: str = "part-00000") -> None:
+        self._path = folder / f"{prefix}-{uuid.uuid4()}.zstd.parquet"
+        self._schema = schema
+        self._file: IO[bytes] | None = None
+        self._parquet: Any = None
+        self.rows = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.discard()
+
+    def write(self, rows: pa.Table) -> None:
+        """Adds rows that have the schema's columns."""
+        if not rows.num_rows:
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+            self._parquet = pq.ParquetWriter(
+                self._file, self._schema, compression="zstd", compression_level=1
+            )
+        self._parquet.write_table(rows.cast(self._schema), row_group_size=ROW_GROUP)
+        self.rows += rows.num_rows
+
+    def finish(self, extremes: Mapping[str, tuple[Any, Any]]) -> list[AddAction]:
+        """Makes the file durable; the action that adds it to a table, none if it has no rows.
+
+        `extremes`: smallest and largest value of columns, as JSON has them, for readers that skip.
+        """
+        if self._file is None:
+            return []
+        self._parquet.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        said = self._path.stat()
+        stats = {
+            "numRecords": self.rows,
+            "minValues": {name: low for name, (low, _) in extremes.items()},
+            "maxValues": {name: high for name, (_, high) in extremes.items()},
+        }
+        return [
+            AddAction(
+                path=self._path.name,
+                size=said.st_size,
+                partition_values={},
+                modification_time=int(said.st_mtime * 1000),
+                data_change=True,
+                stats=json.dumps(stats),
+            )
+        ]
+
+    def discard(self) -> None:
+        """Removes the file."""
+        if self._file is None:
+            return
+        with contextlib.suppress(Exception):  # there is no room for the file's end, perhaps
+            self._parquet.close()
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def read(path: str, schema: pa.Schema) -> pa.Table:
+    """One Parquet file in the given schema; columns that it lacks are null."""
+    with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        return _fitted(file.read(columns=present), schema)
+
+
+def pieces(path: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    """As `read`, one row group after the other."""
+    with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        for group in range(file.num_row_groups):
+            yield _fitted(file.read_row_group(group, columns=present), schema)
+
+
+def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        rows.column(field.name).cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
