@@ -14,6 +14,59 @@ _COMPARING = Rules(
     operators=frozenset({"eq", "ge", "le", "gt", "lt", "and", "or", "in", "any"}),
     functions=frozenset({"startswith"}),
 )
+_SIGN_INS = Rules(
+    directory=False,
+    properties=frozenset(
+        {
+            "appDisplayName",
+            "appId",
+            "clientAppUsed",
+            "conditionalAccessStatus",
+            "correlationId",
+            "createdDateTime",
+            "deviceDetail",
+            "id",
+            "ipAddress",
+            "location",
+            "resourceDisplayName",
+            "resourceId",
+            "riskDetail",
+            "riskEventTypes_v2",
+            "riskLevelAggregated",
+            "riskLevelDuringSignIn",
+            "riskState",
+            "status",
+            "userDisplayName",
+            "userId",
+            "userPrincipalName",
+        }
+    ),
+    operators=frozenset({"eq", "ge", "le", "and", "or", "any"}),
+    functions=frozenset({"startswith"}),
+)
+_AUDITS = Rules(
+    directory=False,
+    properties=frozenset(
+        {
+            "activityDateTime",
+            "activityDisplayName",
+            "category",
+            "correlationId",
+            "id",
+            "initiatedBy",
+            "loggedByService",
+            "result",
+            "targetResources",
+        }
+    ),
+    operators=frozenset({"eq", "ge", "le", "and", "or", "any"}),
+    functions=frozenset({"startswith"}),
+)
+_PROVISIONING = Rules(
+    directory=False,
+    operators=frozenset({"eq", "ge", "le", "gt", "lt", "and", "or"}),
+    functions=frozenset({"contains"}),
+)
 _NO_PIM = frozenset({"govsg", "delos"})
 _ROLE_INSTANCES = frozenset({"principal", "roledefinition", "directoryscope"})
 
@@ -279,7 +332,7 @@ ENTITY_SETS: tuple[EntitySet, ...] = (
         may.AUDIT,
         default_top=1000,
         max_top=1000,
-        filter=_COMPARING,
+        filter=_SIGN_INS,
         license="p1",
         bucket="reports",
         absent=frozenset({"govsg"}),
@@ -291,7 +344,7 @@ ENTITY_SETS: tuple[EntitySet, ...] = (
         may.AUDIT,
         default_top=1000,
         max_top=1000,
-        filter=_COMPARING,
+        filter=_AUDITS,
         bucket="reports",
         absent=frozenset({"china", "govsg"}),
     ),
@@ -302,10 +355,10 @@ ENTITY_SETS: tuple[EntitySet, ...] = (
         may.AUDIT,
         default_top=1000,
         max_top=1000,
-        filter=_COMPARING,
+        filter=_PROVISIONING,
         license="p1",
         bucket="reports",
-        absent=frozenset({"govsg"}),
+        absent=frozenset({"china", "govsg"}),
     ),
 )
 

@@ -7,7 +7,6 @@ is refused with 405. A handler of writes would be looked up in `Graph._answer`, 
 
 import re
 import uuid
-from collections.abc import Callable
 from urllib.parse import unquote
 
 from entra_pipeline.simulator import functions, roles, schema
@@ -28,12 +27,12 @@ from entra_pipeline.simulator.keys import GUID, by_key, by_keyed_segment
 from entra_pipeline.simulator.listing import (
     Lister,
     Listing,
-    check_expand,
-    check_sign_in_activity,
     shows_types,
 )
+from entra_pipeline.simulator.logs.answers import Log, Logs
 from entra_pipeline.simulator.model import EntitySet, Navigation, Options
 from entra_pipeline.simulator.navigations import NAVIGATIONS
+from entra_pipeline.simulator.objects import Objects
 from entra_pipeline.simulator.odata.filter import DIRECTORY
 from entra_pipeline.simulator.odata.query import Query, parse_query
 from entra_pipeline.simulator.permissions import (
@@ -63,6 +62,7 @@ class Graph:
         options: Options,
         identity: IdentityPlatform,
         throttle: Throttle,
+        logs: dict[str, Log],
     ) -> None:
         self.directory = directory
         self.options = options
@@ -72,6 +72,8 @@ class Graph:
         self.encoders = Encoders(directory)
         self._sources = Sources(directory, self.encoders)
         self._lister = Lister(directory, clock, options, self.encoders)
+        self._objects = Objects(directory, options, self._gates, self.encoders)
+        self._logs = Logs(logs, clock, options, self._gates, self.encoders)
         self._deltas = Deltas(directory, clock, options, self.encoders)
 
     def handle(self, request: Request) -> Response:
@@ -141,6 +143,8 @@ class Graph:
     ) -> Response:
         if self.options.cloud in entity_set.absent:
             raise no_segment(entity_set.path.rpartition("/")[2])
+        if entity_set.collection in self._logs:
+            return self._logs.answer(call, entity_set, [key, *rest] if key else rest)
         call.route = entity_set.path
         request = call.request
         if key is None:
@@ -208,7 +212,7 @@ class Graph:
             only(request, "GET")
             self._gates.allow(request, entity_set.permissions, entity_set.license)
             query = parse_query(request.query)
-            return self._entity(
+            return self._objects.answer(
                 call,
                 query,
                 kind,
@@ -282,8 +286,8 @@ class Graph:
             item_id = item if isinstance(item, str) else item.get("id")
             if item_id == key or (not isinstance(item, str) and item.get("name") == key):
                 if isinstance(item, str):
-                    return self._directory_object(call, query, item)
-                return self._entity(
+                    return self._objects.of_any_kind(call, query, item)
+                return self._objects.answer(
                     call, query, listing.type, item, listing.context, base_units=listing.units
                 )
         self._gates.charge(call, query, 1, listing.bucket)
@@ -306,8 +310,8 @@ class Graph:
                 self._gates.charge(call, query, navigation.units, None)
                 link = f"{call.request.base}/v1.0/directoryObjects/{items[0]}"
                 return Response(body=encode_json({"@odata.id": link}))
-            return self._directory_object(call, query, items[0])
-        return self._entity(
+            return self._objects.of_any_kind(call, query, items[0])
+        return self._objects.answer(
             call,
             query,
             navigation.type,
@@ -356,17 +360,6 @@ class Graph:
             odata_type=f"#microsoft.graph.{kind}",
         )
 
-    def _directory_object(self, call: Call, query: Query, object_id: str) -> Response:
-        """The target of a navigation to one directory object."""
-        found = roles.find(self.directory, object_id)
-        self._gates.charge(call, query, 1, None)
-        if found is None:
-            raise not_found(object_id)
-        request, caller = call.request, call.request.caller
-        types = shows_types(request)
-        body = self.encoders.mixed(query.select, caller.hidden_kinds, types).encode(object_id)
-        return _with_context(request, body, "directoryObjects/$entity", types)
-
     def _deleted_items(self, call: Call, rest: list[str]) -> Response:
         call.route = "directory/deletedItems"
         request = call.request
@@ -385,7 +378,7 @@ class Graph:
             if found is None or len(rest) > 1:
                 raise not_found(rest[0])
             kind = _kind_of_deleted(found)
-            return self._entity(
+            return self._objects.answer(
                 call,
                 query,
                 kind,
@@ -437,54 +430,6 @@ class Graph:
         self._gates.charge(call, query, listing.units, listing.bucket)
         return self._lister.count(call.request, query, listing)
 
-    def _entity(
-        self,
-        call: Call,
-        query: Query,
-        kind: str,
-        obj: JsonObject,
-        context: str,
-        *,
-        base_units: int = 1,
-        expand: frozenset[str] = frozenset(),
-        odata_type: str | None = None,
-        collection: str | None = None,
-    ) -> Response:
-        request, caller = call.request, call.request.caller
-        bucket = None
-        if "signInActivity" in (query.select or ()) and kind == "user":
-            bucket = "sign_in_activity"
-        elif "keyCredentials" in (query.select or ()):
-            bucket = "key_credentials"
-        self._gates.charge(call, query, base_units, bucket)
-        if bucket == "sign_in_activity":
-            check_sign_in_activity(caller, self.options)
-        for option in ("filter", "search", "orderby", "top", "skip", "skiptoken"):
-            if getattr(query, option) is not None:
-                raise bad_request(f"The query option '${option}' is not allowed here.")
-        check_expand(query, expand, kind)
-        types = shows_types(request)
-        undeclared = self.encoders.undeclared(collection, kind) if collection else frozenset()
-        encode: Callable[[JsonObject], bytes] = self.encoders.rows(
-            kind,
-            query.select,
-            undeclared=undeclared,
-            single=True,
-            odata_type=odata_type,
-            types=types,
-        ).encode
-        if query.expand:
-            encode = self.encoders.expanding(
-                encode,
-                kind,
-                query.expand[0],
-                granted=caller.permissions,
-                hidden=caller.hidden_kinds,
-                types=types,
-            )
-        selected = f"({','.join(query.select)})" if query.select else ""
-        return _with_context(request, encode(obj), f"{context}{selected}/$entity", types)
-
 
 _ALL_OBJECTS = EntitySet(
     "directoryObjects", "directory_objects", MIXED, ANY_DIRECTORY_OBJECT, delta=True
@@ -505,12 +450,3 @@ def _navigation(kind: str, rest: list[str]) -> tuple[Navigation, int] | None:
 
 def _kind_of_deleted(obj: JsonObject) -> str:
     return str(obj.get("@odata.type", "")).rpartition(".")[2]
-
-
-def _with_context(request: Request, body: bytes, context: str, types: bool) -> Response:
-    if not types:
-        return Response(body=body)
-    version = request.path.split("/", 2)[1]
-    url = encode_json(f"{request.base}/{version}/$metadata#{context}")
-    comma = b"" if len(body) == 2 else b","
-    return Response(body=b'{"@odata.context":' + url + comma + body[1:])

@@ -14,13 +14,8 @@ from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.errors import GraphError, bad_request, unsupported_query
 from entra_pipeline.simulator.identity import Caller
 from entra_pipeline.simulator.model import Item, License, Options
-from entra_pipeline.simulator.odata.filter import (
-    Filter,
-    Rules,
-    compile_filter,
-    compile_order,
-    compile_search,
-)
+from entra_pipeline.simulator.odata.filter import Filter, Rules, compile_filter
+from entra_pipeline.simulator.odata.ordering import compile_order, compile_search
 from entra_pipeline.simulator.odata.paging import Cursors
 from entra_pipeline.simulator.odata.query import Query
 from entra_pipeline.simulator.permissions import AUDIT, suffices

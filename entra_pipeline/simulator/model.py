@@ -108,4 +108,18 @@ class Options:
     empty_page_every: int = 0
     """Every so many pages of a list an empty one comes first; 0 for never."""
     replication_lag_s: float = 0.0
+    sign_ins_per_day: int = 0
+    """Of the invented past, and of every day that passes."""
+    audits_per_day: int = 0
+    provisionings_per_day: int = 0
+    log_days: int = 30
+    """Whole days before the start with which the invented past begins."""
+    log_lag_s: float | None = None
+    """How long an event takes to become visible in its log; None: as replication."""
+    log_late_s: float = 0.0
+    """One event in twenty takes up to this much longer."""
+    log_repeats: int = 0
+    """Events of a page that the next page begins with."""
+    log_disorder: bool = False
+    """Whether the events of a page come in no order."""
     granted: frozenset[str] = field(default_factory=frozenset)

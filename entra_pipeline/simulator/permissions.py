@@ -96,6 +96,7 @@ ROLE_POLICIES = _any_of(
 )
 CONDITIONAL_ACCESS = _any_of("Policy.Read.ConditionalAccess", "Policy.Read.All")
 AUDIT = _any_of("AuditLog.Read.All")
+DIRECTORY_READ = _any_of(*_DIRECTORY)
 SYNCHRONIZATION = _any_of("Synchronization.Read.All", "Synchronization.ReadWrite.All")
 AUTHENTICATION_METHODS = _any_of(
     "UserAuthenticationMethod.Read.All", "UserAuthenticationMethod.ReadWrite.All"

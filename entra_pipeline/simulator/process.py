@@ -120,6 +120,14 @@ def running(
     latency_ms: float = 0.0,
     replication_lag: float = 0.0,
     empty_pages: int = 0,
+    sign_ins_per_day: int = 0,
+    audits_per_day: int = 0,
+    provisionings_per_day: int = 0,
+    audit_days: int | None = None,
+    log_lag: float | None = None,
+    log_late: float = 0.0,
+    log_repeats: int = 0,
+    log_disorder: bool = False,
     faults: Path | None = None,
     tls_dir: Path | None = None,
     port: int = 0,
@@ -147,9 +155,18 @@ def running(
         ("latency-ms", latency_ms),
         ("replication-lag", replication_lag),
         ("empty-pages", empty_pages),
+        ("sign-ins-per-day", sign_ins_per_day),
+        ("audits-per-day", audits_per_day),
+        ("provisionings-per-day", provisionings_per_day),
+        ("audit-days", audit_days),
+        ("log-lag", log_lag),
+        ("log-late", log_late),
+        ("log-repeats", log_repeats),
     ):
         if value is not None:
             options += [f"--{name}", str(value)]
+    if log_disorder:
+        options.append("--log-disorder")
     for permission in without_permission:
         options += ["--without-permission", permission]
     for permission in with_permission:

@@ -28,6 +28,8 @@ from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.graph import Graph
 from entra_pipeline.simulator.identity import IdentityPlatform
+from entra_pipeline.simulator.logs.build import build_logs
+from entra_pipeline.simulator.logs.feed import Recorded
 from entra_pipeline.simulator.model import Options
 from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
 from entra_pipeline.simulator.statistics import Statistics
@@ -75,10 +77,37 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="make every N-th page of a list an empty one (never)",
     )
+    _add_log_options(made)
     made.add_argument("--ready-file", type=Path, help="JSON of URLs and credentials, once ready")
     made.add_argument("--print-env", action="store_true", help="print settings for the shell")
     made.add_argument("--exit-with-stdin", action="store_true", help="end when stdin is closed")
     return made
+
+
+def _add_log_options(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--sign-ins-per-day", type=_count, default=0, metavar="N")
+    made.add_argument("--audits-per-day", type=_count, default=0, metavar="N")
+    made.add_argument("--provisionings-per-day", type=_count, default=0, metavar="N")
+    made.add_argument(
+        "--audit-days", type=_count, default=30, metavar="N", help="days of invented past (30)"
+    )
+    made.add_argument(
+        "--log-lag", type=float, metavar="S", help="seconds until an event is in its log"
+    )
+    made.add_argument(
+        "--log-late", type=float, default=0.0, metavar="S", help="for some, up to so many more"
+    )
+    made.add_argument(
+        "--log-repeats", type=_count, default=0, metavar="N", help="events that a page repeats"
+    )
+    made.add_argument("--log-disorder", action="store_true", help="pages in no order")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+    return number
 
 
 def run(argv: Sequence[str]) -> int:
@@ -127,6 +156,14 @@ def _options(arguments: argparse.Namespace) -> Options:
         seed=arguments.seed,
         empty_page_every=arguments.empty_pages,
         replication_lag_s=arguments.replication_lag,
+        sign_ins_per_day=arguments.sign_ins_per_day,
+        audits_per_day=arguments.audits_per_day,
+        provisionings_per_day=arguments.provisionings_per_day,
+        log_days=arguments.audit_days,
+        log_lag_s=arguments.log_lag,
+        log_late_s=arguments.log_late,
+        log_repeats=arguments.log_repeats,
+        log_disorder=arguments.log_disorder,
         granted=(frozenset(GRANTED) | frozenset(arguments.with_permission))
         - frozenset(arguments.without_permission),
     )
@@ -149,7 +186,9 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         faults.replace(_read_json(arguments.faults))
     statistics = Statistics()
     throttle = Throttle(options.throttle, clock, directory.tenant.tenant_id)
-    graph = Graph(directory, clock, options, identity, throttle)
+    recorded = Recorded()
+    logs = build_logs(directory, clock, options, recorded)
+    graph = Graph(directory, clock, options, identity, throttle, logs)
     graph.encoders.warm(hidden_kinds(options.granted))
     control = Control(directory, clock, faults, statistics, _mutate)
     app = App(graph, identity, control, faults, statistics, clock)

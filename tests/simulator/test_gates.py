@@ -50,7 +50,7 @@ def test_the_granted_permissions_open_every_set() -> None:
         ),
         (
             ("AuditLog.Read.All",),
-            ("/reports/authenticationMethods/userRegistrationDetails", "/auditLogs/signIns"),
+            ("/reports/authenticationMethods/userRegistrationDetails",),
             ("/users",),
         ),
         (("Policy.Read.All",), ("/identity/conditionalAccess/policies",), ("/users",)),

@@ -1,4 +1,4 @@
-"""`$filter`, `$search` and `$orderby`: text becomes a predicate or a sort key.
+"""`$filter`: text becomes a predicate.
 
 The grammar is the part of OData that Graph accepts on directory objects: and, or, not, eq, ne,
 ge, le, gt, lt, in, startswith, endswith, any, `/$count` comparisons. Everything else is refused
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from entra_pipeline.simulator import schema
 from entra_pipeline.simulator.errors import bad_request, unsupported_query
-from entra_pipeline.simulator.wire import JsonObject
 
 Predicate = Callable[[Any], bool]
 
@@ -72,6 +71,10 @@ class Filter:
     properties: frozenset[str]
     equalities: dict[str, str]
     """Properties that must equal a text for the whole to hold: what an index can answer."""
+    bounds: tuple[tuple[str, str, str], ...] = ()
+    """Property, operator and `instant` of times that must hold for the whole to hold."""
+    bounds_only: bool = False
+    """Whether the filter says nothing but `bounds`."""
 
 
 class _Lexeme(NamedTuple):
@@ -94,7 +97,14 @@ def compile_filter(text: str, type_name: str, rules: Rules, undeclared: frozense
     parser = _Parser(_lex(text), type_name, rules, undeclared)
     matches = parser.alternatives()
     parser.end()
-    return Filter(matches, parser.advanced, frozenset(parser.properties), parser.equalities)
+    return Filter(
+        matches,
+        parser.advanced,
+        frozenset(parser.properties),
+        parser.equalities,
+        tuple(parser.bounds),
+        len(parser.bounds) == parser.conditions,
+    )
 
 
 def _lex(text: str) -> list[_Lexeme]:
@@ -161,6 +171,8 @@ class _Parser:
         self.advanced = False
         self.properties: set[str] = set()
         self.equalities: dict[str, str] = {}
+        self.bounds: list[tuple[str, str, str]] = []
+        self.conditions = 0
 
     # Reading lexemes
 
@@ -197,7 +209,7 @@ class _Parser:
     def alternatives(self) -> Predicate:
         """`a or b or c`."""
         was_conjunct = self._conjunct
-        if any(each == _Lexeme("name", "or") for each in self._lexemes):
+        if self._has_alternatives():
             self._conjunct = False
         parts = [self._all()]
         while self._is_word("or"):
@@ -209,6 +221,18 @@ class _Parser:
         if len(parts) == 1:
             return parts[0]
         return lambda row: any(part(row) for part in parts)
+
+    def _has_alternatives(self) -> bool:
+        """Whether an `or` follows that belongs to this level of parentheses."""
+        depth = 0
+        for kind, text in self._lexemes[self._position :]:
+            if kind == "mark" and text in "()":
+                depth += 1 if text == "(" else -1
+            if depth < 0:
+                return False
+            if depth == 0 and (kind, text) == ("name", "or"):
+                return True
+        return False
 
     def _all(self) -> Predicate:
         parts = [self._unary()]
@@ -236,6 +260,7 @@ class _Parser:
         return self._clause()
 
     def _clause(self) -> Predicate:
+        self.conditions += 1
         lexeme = self._take()
         if lexeme.kind != "name":
             raise bad_request(
@@ -264,6 +289,8 @@ class _Parser:
         value = self._value(target)
         if operator == "eq" and self._conjunct and isinstance(value, str):
             self.equalities[target.name] = value
+        if target.type == _DATE_TYPE and self._conjunct and value is not None and operator != "ne":
+            self.bounds.append((target.name, operator, value))
         get = target.get
         if operator == "eq":
             return lambda row: get(row) == value
@@ -292,6 +319,8 @@ class _Parser:
         if name == "endswith":
             self._need_advanced("endswith")
             return lambda row: str(get(row) or "").endswith(value)
+        if name == "contains":
+            return lambda row: value in str(get(row) or "")
         return lambda row: str(get(row) or "").startswith(value)
 
     def _any(self, path: str) -> Predicate:
@@ -381,7 +410,7 @@ class _Parser:
         if found is None or (schema.is_complex(type_name) and not found.is_collection):
             raise unsupported_query(f"Unsupported or invalid query filter property '{path}'.")
         return _Typed(
-            _reader(tuple(names), type_name, found.is_collection),
+            reader(tuple(names), type_name, found.is_collection),
             type_name,
             found.is_collection,
             "/".join(names),
@@ -412,10 +441,11 @@ class _Parser:
         )
 
 
-def _reader(names: tuple[str, ...], edm_type: str, is_collection: bool) -> Callable[[Any], Any]:
+def reader(names: tuple[str, ...], edm_type: str, is_collection: bool) -> Callable[[Any], Any]:
+    """What reads the property behind the path from a row, in a form that compares."""
     first = names[0]
     if len(names) > 1:
-        rest = _reader(names[1:], edm_type, is_collection)
+        rest = reader(names[1:], edm_type, is_collection)
         return lambda row: rest(row.get(first) or {})
     if is_collection:
         return lambda row: row.get(first)
@@ -426,82 +456,3 @@ def _reader(names: tuple[str, ...], edm_type: str, is_collection: bool) -> Calla
 
 def _item_reader(edm_type: str) -> Callable[[Any], Any]:
     return instant if edm_type == _DATE_TYPE else _fold
-
-
-@lru_cache(maxsize=256)
-def compile_order(text: str, type_name: str) -> tuple[str, bool, Callable[[JsonObject], Any]]:
-    """Property, whether descending, and sort key of an `$orderby`. Nulls come first."""
-    parts = text.split()
-    declared = schema.properties(type_name)
-    if len(parts) not in (1, 2) or (len(parts) == 2 and parts[1].lower() not in ("asc", "desc")):
-        raise unsupported_query("Unsupported sort clause.")
-    name = parts[0]
-    if name not in declared:
-        raise bad_request(
-            f"Could not find a property named '{name}' on type 'microsoft.graph.{type_name}'.",
-            "BadRequest",
-        )
-    found = declared[name]
-    if found.is_collection or schema.is_complex(found.type):
-        raise unsupported_query(f"Sorting not supported for property '{name}'.")
-    read = _reader((name,), found.type, False)
-
-    def key(row: JsonObject) -> Any:
-        value = read(row)
-        return (value is not None, value if value is not None else "")
-
-    return name, len(parts) == 2 and parts[1].lower() == "desc", key
-
-
-_SEARCH_CLAUSE = re.compile(r'\s*(?:(AND|OR)\s+)?"([A-Za-z]\w*):([^"]+)"')
-_TOKENISED = frozenset({"displayName", "description"})
-_WORD = re.compile(r"\w+")
-
-
-@lru_cache(maxsize=256)
-def compile_search(text: str, type_name: str) -> Predicate:
-    """Compile `$search="displayName:alpha" OR "mail:beta"`.
-
-    displayName and description are searched by the beginnings of their words, other properties
-    from their start. Raises GraphError 400 when it is not of this form.
-    """
-    declared = schema.properties(type_name)
-    position, result = 0, None
-    while position < len(text.rstrip()):
-        found = _SEARCH_CLAUSE.match(text, position)
-        if found is None or (result is not None) != (found.group(1) is not None):
-            raise unsupported_query("Unrecognized query argument specified in $search.")
-        joiner, name, wanted = found.groups()
-        if name not in declared or declared[name].type != "Edm.String":
-            raise unsupported_query(f"Property '{name}' is not searchable.")
-        clause = _search_clause(name, wanted)
-        result = clause if result is None else _join(joiner, result, clause)
-        position = found.end()
-    if result is None:
-        raise unsupported_query("Unrecognized query argument specified in $search.")
-    return result
-
-
-def _join(joiner: str, left: Predicate, right: Predicate) -> Predicate:
-    if joiner == "AND":
-        return lambda row: left(row) and right(row)
-    return lambda row: left(row) or right(row)
-
-
-def _search_clause(name: str, wanted: str) -> Predicate:
-    if name in _TOKENISED:
-        words = [word.casefold() for word in _WORD.findall(wanted)]
-
-        def by_words(row: JsonObject) -> bool:
-            held = _WORD.findall(str(row.get(name) or "").casefold())
-            return all(any(each.startswith(word) for each in held) for word in words)
-
-        return by_words
-    start = wanted.casefold()
-
-    def from_start(row: JsonObject) -> bool:
-        value = row.get(name)
-        texts = value if isinstance(value, list) else [value]
-        return any(str(each or "").casefold().startswith(start) for each in texts)
-
-    return from_start

@@ -1,0 +1,1 @@
+"""Activity logs: audits, sign-ins, provisioning; what was recorded and an invented past."""
