@@ -10,7 +10,7 @@ import random
 from datetime import UTC, datetime
 
 from entra_pipeline.simulator.changes import access, applications, groups, licences, users
-from entra_pipeline.simulator.changes.base import Change, Directory, Session, Step
+from entra_pipeline.simulator.changes.base import Change, Directory, Observe, Session, Step
 
 __all__ = ["Change", "Directory", "mutate"]
 
@@ -27,16 +27,21 @@ _PATIENCE = 200
 
 
 def mutate(
-    directory: Directory, rng: random.Random, changes: int, now: datetime | None = None
+    directory: Directory,
+    rng: random.Random,
+    changes: int,
+    now: datetime | None = None,
+    observe: Observe | None = None,
 ) -> list[Change]:
     """Make `changes` random steps and return everything that they changed, in order.
 
-    A step may change several things (deleting an application takes its service principal along).
+    `observe` is told of each change at once. A step may change several things (deleting an
+    application takes its service principal along).
     Deterministic for the same directory, random state, count and `now` (UTC; default: the clock).
     Steps for which the directory holds nothing suitable are replaced by others; an empty
     directory ends the series early.
     """
-    session = Session(directory, rng, now or datetime.now(UTC))
+    session = Session(directory, rng, now or datetime.now(UTC), observe)
     made = failures = 0
     while made < changes and failures < _PATIENCE:
         session.reason, step, _ = rng.choices(_STEPS, _WEIGHTS)[0]

@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from entra_pipeline.simulator import certificates, roles
 from entra_pipeline.simulator.app import TRANSPORT, App
+from entra_pipeline.simulator.changes.base import Observe
 from entra_pipeline.simulator.clients import Client
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.control import Control
@@ -30,6 +32,7 @@ from entra_pipeline.simulator.graph import Graph
 from entra_pipeline.simulator.identity import IdentityPlatform
 from entra_pipeline.simulator.logs.build import build_logs
 from entra_pipeline.simulator.logs.feed import Recorded
+from entra_pipeline.simulator.logs.trail import Trail
 from entra_pipeline.simulator.model import Options
 from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
 from entra_pipeline.simulator.statistics import Statistics
@@ -141,9 +144,9 @@ def _tenant(arguments: argparse.Namespace) -> Tenant:
     return tenant
 
 
-def _mutate(directory: Directory, rng: Any, changes: int) -> list[Any]:
+def _mutate(observe: Observe, directory: Directory, rng: Any, changes: int) -> list[Any]:
     mutate: Any = importlib.import_module("entra_pipeline.simulator.mutate").mutate
-    made: list[Any] = mutate(directory, rng, changes, directory.clock.now())
+    made: list[Any] = mutate(directory, rng, changes, directory.clock.now(), observe)
     return made
 
 
@@ -190,7 +193,8 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     logs = build_logs(directory, clock, options, recorded)
     graph = Graph(directory, clock, options, identity, throttle, logs)
     graph.encoders.warm(hidden_kinds(options.granted))
-    control = Control(directory, clock, faults, statistics, _mutate)
+    trail = Trail(directory, clock, recorded, options.seed)
+    control = Control(directory, clock, faults, statistics, partial(_mutate, trail.observe))
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()
     gc.collect()

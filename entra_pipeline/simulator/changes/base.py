@@ -50,6 +50,13 @@ class Directory(Protocol):
         ...
 
 
+Observe = Callable[
+    [str, str, tuple[str, ...], JsonObject | None, JsonObject | None],
+    None,
+]
+"""Told of every change: operation, target and ids as in `Change`, the object before and after."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One thing that was changed.
@@ -72,7 +79,13 @@ class Change:
 class Session:
     """A directory under change, with the random choices and the record of what was done."""
 
-    def __init__(self, directory: Directory, rng: random.Random, now: datetime) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        rng: random.Random,
+        now: datetime,
+        observe: Observe | None = None,
+    ) -> None:
         self.directory = directory
         self.objects = directory.tenant.objects
         self.links = directory.tenant.links
@@ -80,6 +93,7 @@ class Session:
         self.stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         self.done: list[Change] = []
         self.reason = ""
+        self._observe = observe
         self._ids: dict[str, list[str]] = {}
         self._naming: dict[str, dict[str, dict[str, None]]] = {}
 
@@ -132,9 +146,18 @@ class Session:
 
     # Writing
 
-    def note(self, op: str, target: str, *ids: str) -> bool:
+    def note(
+        self,
+        op: str,
+        target: str,
+        *ids: str,
+        before: JsonObject | None = None,
+        after: JsonObject | None = None,
+    ) -> bool:
         """Record a change; True, so that a step can return it."""
         self.done.append(Change(op, target, ids, self.reason))
+        if self._observe is not None:
+            self._observe(op, target, ids, before, after)
         return True
 
     def put(self, collection: str, obj: JsonObject) -> bool:
@@ -142,29 +165,33 @@ class Session:
         self.directory.put(collection, obj)
         self._reindex(collection, obj["id"], obj, present=True)
         self._ids.pop(collection, None)
-        return self.note("put", collection, obj["id"])
+        return self.note("put", collection, obj["id"], after=obj)
 
     def patch(self, collection: str, object_id: str, props: JsonObject) -> bool:
         """Overwrite some properties."""
+        before = self.objects[collection][object_id]
         self.directory.patch(collection, object_id, props)
-        return self.note("patch", collection, object_id)
+        after = self.objects[collection][object_id]
+        return self.note("patch", collection, object_id, before=before, after=after)
 
     def remove(self, collection: str, object_id: str) -> bool:
         """Delete for good; the id may lie in `deleted_items`."""
         row = self.objects[collection].get(object_id)
+        before = row or self.objects["deleted_items"].get(object_id)
         self.directory.remove(collection, object_id)
         if row is not None:
             self._reindex(collection, object_id, row, present=False)
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
-        return self.note("remove", collection, object_id)
+        return self.note("remove", collection, object_id, before=before)
 
     def soft_delete(self, collection: str, object_id: str) -> bool:
         """Move to `deleted_items`."""
+        before = self.objects[collection][object_id]
         self.directory.soft_delete(collection, object_id)
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
-        return self.note("soft_delete", collection, object_id)
+        return self.note("soft_delete", collection, object_id, before=before)
 
     def link(self, relation: str, source: str | None, target: str | None) -> bool:
         """Add a link; False if there was one, an end is missing, or both ends are the same."""
@@ -185,7 +212,7 @@ class Session:
         self.directory.restore(object_id)
         self._ids.pop(collection, None)
         self._ids.pop("deleted_items", None)
-        self.note("restore", collection, object_id)
+        self.note("restore", collection, object_id, after=self.objects[collection][object_id])
         self._drop_stale_links(collection, object_id)
         return True
 
