@@ -30,11 +30,14 @@ PIECE_ROWS = 500_000
 BATCH_ROWS = 65_536
 
 
-def effective_grants(path: Path, *, piece_rows: int = PIECE_ROWS) -> Iterator[pa.RecordBatch]:
+def effective_grants(
+    path: Path, *, piece_rows: int = PIECE_ROWS, ordered: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Every row of the view `effective_grants`, in batches of SCHEMA.
 
-    No order is promised. The warehouse is opened for the purpose and closed when the iterator
-    ends or is closed.
+    No order is promised unless `ordered`: then equal warehouses give equal rows in equal order, by
+    the warehouse's order of entitlements, then by principal and state. The warehouse is opened for
+    the purpose and closed when the iterator ends or is closed.
     """
     with Warehouse.open(path) as warehouse:
         for low, high in _pieces(warehouse, piece_rows):
@@ -46,7 +49,8 @@ def effective_grants(path: Path, *, piece_rows: int = PIECE_ROWS) -> Iterator[pa
                 FROM internal.effective({low}, {high}) a
                 JOIN internal.entitlements e ON e.eix = a.eix
                 JOIN internal.principals p ON p.ix = a.pix
-                """,
+                """
+                + (" ORDER BY a.eix, principal_id, state" if ordered else ""),
                 rows=BATCH_ROWS,
             )
 

@@ -63,6 +63,8 @@ ENTITLEMENTS: Final = (
 
 # What the warehouse's own tables are made of. Views and macros come down to these.
 _ALL: Final = tuple(dict.fromkeys(chain(*_BY_FORM.values())))
+# Everything that decides about some access.
+EVERY: Final = _ALL
 _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("grants", "counts", "holds_by_entitlement", "holds_by_principal"), _ALL),
     **dict.fromkeys(("members_by_group", "members_by_member", "member_kinds"), _GROUPS),

@@ -62,15 +62,23 @@ def write(
         ) from error
 
 
-def opened(warehouse: Warehouse, what: str) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
-    """Give the rows of a table, a view or a query, and their schema. Nothing is read yet."""
+def opened(
+    warehouse: Warehouse, what: str, *, ordered: bool = False
+) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+    """Give the rows of a table, a view or a query, and their schema. Nothing is read yet.
+
+    `ordered` gives tables and views in an order of their values, so that equal content makes equal
+    files. The order of a query is its own.
+    """
     import pyarrow as pa
 
     from entra_pipeline.access import export
 
     if what == "effective_grants":
-        return export.effective_grants(warehouse.path), export.SCHEMA
-    sql = f'SELECT * FROM "{what}"' if what.isidentifier() else what
+        return export.effective_grants(warehouse.path, ordered=ordered), export.SCHEMA
+    sql = what
+    if what.isidentifier():
+        sql = f'SELECT * FROM "{what}"' + (" ORDER BY ALL" if ordered else "")
     batches = warehouse.batches(sql)
     first = next(batches, None)
     if first is None:

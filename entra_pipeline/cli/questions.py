@@ -11,10 +11,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from entra_pipeline.cli import options, output
+from entra_pipeline.cli import moments, options, output
 from entra_pipeline.cli.exits import ExitCode
 from entra_pipeline.cli.output import Col, count
-from entra_pipeline.cli.warehouse import find_entitlement, find_principal, open_warehouse
+from entra_pipeline.cli.warehouse import (
+    dated,
+    find_entitlement,
+    find_principal,
+    look_back,
+    open_warehouse,
+)
 
 #: Characters of a value by which a wide result is judged: longer ones can be broken into lines.
 _LONG = 40
@@ -46,6 +52,7 @@ def access(
     limit: options.Limit = None,
     cursor: options.Cursor = None,
     ids: options.Ids = False,
+    as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Everything a principal can reach.
@@ -56,9 +63,11 @@ def access(
 
       entra-pipeline access "Payroll sync" --json
     """
-    with open_warehouse(data_dir) as warehouse:
+    when = look_back(data_dir, as_of)
+    with open_warehouse(data_dir, when) as warehouse:
         found = find_principal(warehouse, principal)
-        document = warehouse.access(found, limit=_limit(limit), cursor=cursor).to_json()
+        answer = warehouse.access(found, limit=_limit(limit), cursor=cursor)
+    document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:
@@ -86,6 +95,7 @@ def who_can(
     limit: options.Limit = None,
     cursor: options.Cursor = None,
     ids: options.Ids = False,
+    as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Everyone who has an entitlement, directly or through groups, active or eligible.
@@ -96,9 +106,11 @@ def who_can(
 
       entra-pipeline who-can group:6f1c…:member --json --limit 1000
     """
-    with open_warehouse(data_dir) as warehouse:
+    when = look_back(data_dir, as_of)
+    with open_warehouse(data_dir, when) as warehouse:
         found = find_entitlement(warehouse, entitlement)
-        document = warehouse.who_can(found, limit=_limit(limit), cursor=cursor).to_json()
+        answer = warehouse.who_can(found, limit=_limit(limit), cursor=cursor)
+    document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:
@@ -128,6 +140,7 @@ def explain(
         int | None,
         typer.Option("--limit", min=1, metavar="N", help="At most N paths.", show_default=False),
     ] = None,
+    as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Why a principal has an entitlement: every path, step by step.
@@ -136,10 +149,12 @@ def explain(
 
       entra-pipeline explain anna.berg@contoso.com "Global Administrator"
     """
-    with open_warehouse(data_dir) as warehouse:
+    when = look_back(data_dir, as_of)
+    with open_warehouse(data_dir, when) as warehouse:
         who = find_principal(warehouse, principal)
         what = find_entitlement(warehouse, entitlement)
-        document = warehouse.explain(who, what, limit=limit).to_json()
+        answer = warehouse.explain(who, what, limit=limit)
+    document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:
@@ -158,6 +173,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that only reads.")],
     json_: options.Json = False,
     limit: options.Limit = None,
+    as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Read the warehouse with SQL (DuckDB's); nothing can be written.
@@ -170,9 +186,10 @@ def query(
 
       entra-pipeline query "FROM who_can('role:62e90394-69f5-4237-9190-012177145e10@/')" --json
     """
-    with open_warehouse(data_dir) as warehouse:
+    when = look_back(data_dir, as_of)
+    with open_warehouse(data_dir, when) as warehouse:
         answer = warehouse.query(sql, limit=_limit(limit))
-        document = answer.to_json()
+    document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:

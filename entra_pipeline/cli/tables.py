@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from entra_pipeline.cli import options, output
+from entra_pipeline.cli import moments, options, output
 from entra_pipeline.cli.exits import CliError
 from entra_pipeline.cli.export import Format, opened, write
 from entra_pipeline.cli.output import Col, count, moment
-from entra_pipeline.cli.warehouse import existing, open_warehouse
+from entra_pipeline.cli.warehouse import dated, existing, look_back, open_warehouse
 
 if TYPE_CHECKING:
     from entra_pipeline.lake import Books, SyncRecord
@@ -171,6 +171,7 @@ def export(
         ),
     ] = None,
     json_: options.Json = False,
+    as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Write a table, a view or a query's result to a file; streamed, however long it is.
@@ -179,14 +180,17 @@ def export(
 
       entra-pipeline export effective_grants --format parquet -o effective.parquet
 
+      entra-pipeline export grants --as-of 2026-11-01 -o grants.csv
+
       entra-pipeline export "SELECT * FROM users WHERE user_type = 'Guest'" -o guests.csv
     """
     if output.is_json() and file is None:
         raise CliError("--json needs -o FILE: standard output holds the export itself")
-    with open_warehouse(data_dir) as warehouse:
-        rows = write(*opened(warehouse, what), format_, file)
+    when = look_back(data_dir, as_of)
+    with open_warehouse(data_dir, when) as warehouse:
+        rows = write(*opened(warehouse, what, ordered=when is not None), format_, file)
     if output.is_json():
-        output.print_json({"file": str(file), "format": format_.value, "rows": rows})
+        output.print_json({**dated(when), "file": str(file), "format": format_.value, "rows": rows})
     elif file is not None:
         output.say(f"{count(rows, 'row')} written to {file}")
 

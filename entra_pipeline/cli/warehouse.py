@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entra_pipeline.cli import moments, output
 from entra_pipeline.cli.exits import CliError, ExitCode
 
 if TYPE_CHECKING:
     from entra_pipeline.access.answers import Entitlement, NotFound, Principal
+    from entra_pipeline.access.past import Moment
     from entra_pipeline.access.questions import Warehouse
     from entra_pipeline.lake import DataDirectory
 
@@ -35,14 +37,16 @@ def data_dir(given: Path | None) -> Path:
 
 
 @contextmanager
-def open_warehouse(given: Path | None) -> Iterator[Warehouse]:
-    """Open the published warehouse, or say which command makes one; errors become messages."""
+def open_warehouse(given: Path | None, when: Moment | None = None) -> Iterator[Warehouse]:
+    """Open the published warehouse, or that of a moment; errors become messages."""
     from entra_pipeline.access.questions import CursorError, QueryError, Warehouse, WarehouseError
 
     # By its name, not through `lake`: that would load Arrow and Delta Lake for half a second.
     directory = data_dir(given)
     link = directory / "warehouse.duckdb"
-    if not link.exists():
+    if when is not None:
+        link = past_warehouse(given, when)
+    elif not link.exists():
         raise _nothing_published(existing(directory))
     try:
         with Warehouse.open(link) as warehouse:
@@ -56,6 +60,53 @@ def open_warehouse(given: Path | None) -> Iterator[Warehouse]:
         ) from error
     except WarehouseError as error:
         raise CliError(str(error)) from error
+
+
+def look_back(given: Path | None, as_of: str | None) -> Moment | None:
+    """Give the moment that `--as-of` names, and say which sync's state it is; None without it."""
+    if as_of is None:
+        return None
+    when = moment_of(existing(given), as_of)
+    output.say(
+        f"As of {output.moment(when.asked)} UTC: sync {when.sync.sync_id}, "
+        f"ended {output.moment(when.finished)} UTC",
+        style="dim",
+    )
+    return when
+
+
+def moment_of(directory: DataDirectory, text: str) -> Moment:
+    """Give the moment that a text means, a time or the id of a sync."""
+    from entra_pipeline.access import past
+    from entra_pipeline.lake import Books
+
+    books = Books(directory)
+    try:
+        if moments.SYNC_ID.fullmatch(text.strip()):
+            return past.after(books, text.strip())
+        return past.at(books, moments.parse(text))
+    except past.PastError as error:
+        raise CliError(str(error), remedy=moments.FORMS) from error
+
+
+def dated(when: Moment | None) -> dict[str, Any]:
+    """Give what an answer about the past says first: `as_of`, the time and the sync."""
+    return {} if when is None else {"as_of": when.to_json()}
+
+
+def past_warehouse(given: Path | None, when: Moment) -> Path:
+    """Give the file of a moment's warehouse, built unless it is kept."""
+    from entra_pipeline.access import past
+    from entra_pipeline.orchestration.staleness import limits
+
+    try:
+        return past.warehouse(existing(given), when, stale_after=limits(), say=_aloud)
+    except past.PastError as error:
+        raise CliError(str(error), remedy=moments.FORMS) from error
+
+
+def _aloud(text: str) -> None:
+    output.say(f"{text[:1].upper()}{text[1:]} …", style="dim")
 
 
 def existing(given: Path | None) -> DataDirectory:
