@@ -48,6 +48,9 @@ _OWN_KEYS: dict[str, frozenset[str]] = {
 }
 """Keys that our files add to Graph's objects; the server takes them off."""
 
+_OPEN_TYPES = frozenset({"microsoft.graph.detailsInfo"})
+"""Types that the metadata declares open: they hold whatever the service puts there."""
+
 _PREFIX = "microsoft.graph."
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
@@ -151,6 +154,8 @@ def _object(obj: Any, type_name: str, place: str, own_keys: frozenset[str]) -> I
             if not isinstance(value, list | dict):
                 yield f"{place}{name}: {type(value).__name__} instead of related objects"
         elif name not in properties:
+            if type_name in _OPEN_TYPES:
+                continue
             yield f"{place}{name}: not a property of {type_name}"
         else:
             yield from _property(value, properties[name], f"{place}{name}")

@@ -7,10 +7,12 @@ cross-site request.
 import random
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, Literal
 
 from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.delta import Deltas
 from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.entity_sets import ENTITY_SETS
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import COLLECTIONS, RELATIONS
@@ -29,12 +31,14 @@ class Control:
         faults: Faults,
         statistics: Statistics,
         mutate: Mutate,
+        deltas: Deltas,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._faults = faults
         self._statistics = statistics
         self._mutate = mutate
+        self._deltas = deltas
 
     def answer(self, request: Request) -> Response:
         """Answer a request whose path starts with `/_sim/`."""
@@ -62,6 +66,8 @@ class Control:
                     return _json({"rules": [rule.text for rule in self._faults.rules]})
                 case ("POST", "mutate"):
                     return self._change(_body(request))
+                case ("POST", "delta"):
+                    return self._end_deltas(_body(request))
                 case ("GET", name) if name.startswith("tenant"):
                     return self._truth(name.removeprefix("tenant").strip("/"))
         except (KeyError, ValueError, TypeError, FaultRuleError) as error:
@@ -73,6 +79,20 @@ class Control:
         changes = self._mutate(self._directory, rng, int(asked.get("changes", 1)))
         rows = [asdict(each) if is_dataclass(each) else each for each in changes]  # type: ignore[arg-type]
         return _json({"changes": rows, "sequence": len(self._directory.log)})
+
+    def _end_deltas(self, asked: dict[str, Any]) -> Response:
+        kinds: list[Literal["expire", "reset"]] = ["expire", "reset"]
+        wanted = [kind for kind in kinds if asked.get(kind) is True]
+        unknown = asked.keys() - {"expire", "reset", "paths"}
+        if len(wanted) != 1 or unknown:
+            raise ValueError('give {"expire": true} or {"reset": true}, and "paths" if not all')
+        paths = asked.get("paths")
+        known = {entity_set.path for entity_set in ENTITY_SETS if entity_set.delta}
+        known.add("directoryObjects")
+        if paths is not None and (not isinstance(paths, list) or not known.issuperset(paths)):
+            raise ValueError(f'"paths" is a list of: {", ".join(sorted(known))}')
+        self._deltas.end(wanted[0], paths)
+        return _json({"ended": wanted[0], "paths": paths})
 
     def _truth(self, name: str) -> Response:
         """The tenant's own JSON: a list for a collection, source -> targets for a relation."""

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.clock import Clock
@@ -87,6 +88,15 @@ class Deltas:
         self._cursors = Cursors(clock, options.page_token_life_s)
         self._origin = _fingerprint(directory.tenant)
         self._process = str(uuid.uuid4())
+        self._ends: list[tuple[str, frozenset[str] | None]] = []
+        """What became of the links given out so far: `expire` or `reset`, and of which sets."""
+
+    def end(self, how: Literal["expire", "reset"], paths: Iterable[str] | None = None) -> None:
+        """Make the links given out so far answer 400 (`expire`) or 410 (`reset`) for ever.
+
+        `paths` are the entity sets meant; None means all. Page tokens of a round go on.
+        """
+        self._ends.append((how, frozenset(paths) if paths is not None else None))
 
     def answer(self, request: Request, query: Query, entity_set: EntitySet) -> Response:
         """One page of a round. Raises GraphError."""
@@ -102,7 +112,7 @@ class Deltas:
             return self._page(request, cursor.plan, cursor.items, cursor.position)
         visible = self._visible_sequence()
         if query.deltatoken and query.deltatoken.lower() != "latest":
-            since = self._read_token(entity_set, query)
+            since = self._read_token(request, entity_set, query)
             entries: list[_Entry] = list(self._changes(since, visible))
             minimal = "return=minimal" in request.headers.get("prefer", "")
             return self._page(
@@ -158,28 +168,41 @@ class Deltas:
             "seq": round_.sequence,
             "at": self._clock.time(),
             "epoch": self._epoch(round_.sequence),
+            "ends": len(self._ends),
         }
         return b64(encode_json(payload))
 
-    def _read_token(self, entity_set: EntitySet, query: Query) -> _Round:
+    def _check_alive(self, request: Request, entity_set: EntitySet, ends_before: int) -> None:
+        """Raise 400 or 410 if `end` was called for the link after it had been given out."""
+        for how, paths in self._ends[ends_before:]:
+            if paths is not None and entity_set.path not in paths:
+                continue
+            if how == "expire":
+                raise _expired()
+            version = request.path.split("/", 2)[1]
+            fresh = f"{request.base}/{version}/{entity_set.path}/delta?$deltatoken="
+            raise GraphError(
+                410,
+                "resyncRequired",
+                "Resync required. Replace any local items with the server's version.",
+                headers={"Location": fresh},
+            )
+
+    def _read_token(self, request: Request, entity_set: EntitySet, query: Query) -> _Round:
         try:
             payload = decode_json(unb64(query.deltatoken or ""))
             path, sequence = payload["set"], int(payload["seq"])
             issued, epoch = float(payload["at"]), payload["epoch"]
             names, navigations = payload["names"], tuple(payload["nav"])
-            ids = payload["ids"]
+            ids, ends = payload["ids"], int(payload["ends"])
         except (InvalidTokenError, ValueError, KeyError, TypeError) as error:
             raise bad_request("Badly formed token.") from error
         if path != entity_set.path:
             raise bad_request("Badly formed token.")
         expired = issued + self._options.delta_life_s < self._clock.time()
         if expired or epoch != self._epoch(sequence) or sequence > len(self._directory.log):
-            raise GraphError(
-                400,
-                "syncStateNotFound",
-                "The sync state generation is not found; the delta token is expired. "
-                "Perform a full synchronization.",
-            )
+            raise _expired()
+        self._check_alive(request, entity_set, ends)
         if query.select is not None:
             names, navigations = self._tracked(entity_set, query)
         return _Round(
@@ -263,7 +286,8 @@ class Deltas:
         entity_set = since.entity_set
         relation_names = {_RELATIONS[entity_set.path][name]: name for name in since.navigations}
         news: dict[str, _News] = {}
-        for change in self._directory.log[since.sequence : until]:
+        first = max(0, since.sequence - self._options.delta_replays)
+        for change in self._directory.log[first:until]:
             object_id = self._object_of(entity_set, change)
             if object_id is None or (since.ids is not None and object_id not in since.ids):
                 continue
@@ -396,6 +420,15 @@ class Deltas:
         if removed:
             row["@removed"] = {"reason": "deleted"}
         return row
+
+
+def _expired() -> GraphError:
+    return GraphError(
+        400,
+        "syncStateNotFound",
+        "The sync state generation is not found; the delta token is expired. "
+        "Perform a full synchronization.",
+    )
 
 
 class _News:

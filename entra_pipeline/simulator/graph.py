@@ -74,7 +74,7 @@ class Graph:
         self._lister = Lister(directory, clock, options, self.encoders)
         self._objects = Objects(directory, options, self._gates, self.encoders)
         self._logs = Logs(logs, clock, options, self._gates, self.encoders)
-        self._deltas = Deltas(directory, clock, options, self.encoders)
+        self.deltas = Deltas(directory, clock, options, self.encoders)
 
     def handle(self, request: Request) -> Response:
         """Answer a request; errors become responses, with ids and the cost header."""
@@ -192,7 +192,7 @@ class Graph:
         self._gates.allow(call.request, entity_set.permissions, entity_set.license)
         query = parse_query(call.request.query)
         self._gates.charge(call, query, 1, None)
-        return self._deltas.answer(call.request, query, entity_set)
+        return self.deltas.answer(call.request, query, entity_set)
 
     # From one object
 

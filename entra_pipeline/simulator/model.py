@@ -105,6 +105,8 @@ class Options:
     """Objects a page of a delta round."""
     delta_slice: int = 400
     """Members of one group on one page of a delta round."""
+    delta_replays: int = 0
+    """Changes before a link that its round tells of once more."""
     empty_page_every: int = 0
     """Every so many pages of a list an empty one comes first; 0 for never."""
     replication_lag_s: float = 0.0

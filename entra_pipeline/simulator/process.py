@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from entra_pipeline.simulator.server import settings
 
@@ -80,6 +80,18 @@ class Simulator:
         """Move the simulator's clock forward."""
         self._control("POST", "clock", {"advance_s": seconds})
 
+    def end_deltas(
+        self, how: Literal["expire", "reset"], paths: Sequence[str] | None = None
+    ) -> None:
+        """Make delta links given out so far answer 400 (`expire`) or 410 (`reset`).
+
+        `paths` such as `users` names the sets meant; all if None.
+        """
+        body: dict[str, Any] = {how: True}
+        if paths is not None:
+            body["paths"] = list(paths)
+        self._control("POST", "delta", body)
+
     def truth(self, name: str) -> Any:
         """The tenant's raw JSON: a list for a collection, source -> targets for a relation."""
         return self._control("GET", f"tenant/{name}")
@@ -120,6 +132,9 @@ def running(
     latency_ms: float = 0.0,
     replication_lag: float = 0.0,
     empty_pages: int = 0,
+    delta_page: int | None = None,
+    delta_slice: int | None = None,
+    delta_replays: int = 0,
     sign_ins_per_day: int = 0,
     audits_per_day: int = 0,
     provisionings_per_day: int = 0,
@@ -155,6 +170,9 @@ def running(
         ("latency-ms", latency_ms),
         ("replication-lag", replication_lag),
         ("empty-pages", empty_pages),
+        ("delta-page", delta_page),
+        ("delta-slice", delta_slice),
+        ("delta-replays", delta_replays),
         ("sign-ins-per-day", sign_ins_per_day),
         ("audits-per-day", audits_per_day),
         ("provisionings-per-day", provisionings_per_day),

@@ -81,6 +81,23 @@ def parser() -> argparse.ArgumentParser:
         help="make every N-th page of a list an empty one (never)",
     )
     _add_log_options(made)
+    made.add_argument(
+        "--delta-page", type=_positive, default=200, metavar="N", help="objects a delta page (200)"
+    )
+    made.add_argument(
+        "--delta-slice",
+        type=_positive,
+        default=400,
+        metavar="N",
+        help="members of one group on one delta page (400)",
+    )
+    made.add_argument(
+        "--delta-replays",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="earlier changes that a delta round tells of once more",
+    )
     made.add_argument("--ready-file", type=Path, help="JSON of URLs and credentials, once ready")
     made.add_argument("--print-env", action="store_true", help="print settings for the shell")
     made.add_argument("--exit-with-stdin", action="store_true", help="end when stdin is closed")
@@ -110,6 +127,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = _count(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
     return number
 
 
@@ -159,6 +183,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         seed=arguments.seed,
         empty_page_every=arguments.empty_pages,
         replication_lag_s=arguments.replication_lag,
+        delta_page=arguments.delta_page,
+        delta_slice=arguments.delta_slice,
+        delta_replays=arguments.delta_replays,
         sign_ins_per_day=arguments.sign_ins_per_day,
         audits_per_day=arguments.audits_per_day,
         provisionings_per_day=arguments.provisionings_per_day,
@@ -194,7 +221,9 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     graph = Graph(directory, clock, options, identity, throttle, logs)
     graph.encoders.warm(hidden_kinds(options.granted))
     trail = Trail(directory, clock, recorded, options.seed)
-    control = Control(directory, clock, faults, statistics, partial(_mutate, trail.observe))
+    control = Control(
+        directory, clock, faults, statistics, partial(_mutate, trail.observe), graph.deltas
+    )
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()
     gc.collect()

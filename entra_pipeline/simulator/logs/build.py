@@ -7,6 +7,7 @@ from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.logs.answers import Log
 from entra_pipeline.simulator.logs.audits import InventedAudits
 from entra_pipeline.simulator.logs.feed import Feed, Recorded, ticks
+from entra_pipeline.simulator.logs.provisioning import Provisionings
 from entra_pipeline.simulator.logs.schedule import DAY, TICK, Schedule
 from entra_pipeline.simulator.logs.sign_ins import SignIns
 from entra_pipeline.simulator.model import Options
@@ -39,19 +40,38 @@ def build_logs(
             resolution=resolution,
         )
 
-    schedule = Schedule(options.sign_ins_per_day)
-    sign_ins = SignIns(directory, schedule, options.seed)
-    if not sign_ins.possible:
-        schedule = Schedule(0)
-    audit_schedule = Schedule(options.audits_per_day)
-    audits = InventedAudits(directory, audit_schedule, options.seed)
-    if not audits.possible:
-        audit_schedule = Schedule(0)
+    def running(per_day: int, possible: bool) -> Schedule:
+        return Schedule(per_day if possible else 0)
+
+    sign_ins_a_day = options.sign_ins_per_day
+    sign_ins = SignIns(directory, Schedule(sign_ins_a_day), options.seed)
+    audits_a_day = options.audits_per_day
+    audits = InventedAudits(directory, Schedule(audits_a_day), options.seed)
+    provisionings_a_day = options.provisionings_per_day
+    provisionings = Provisionings(directory, Schedule(provisionings_a_day), options.seed)
     return {
         "sign_ins": Log(
-            feed(schedule, sign_ins.block, Recorded(), resolution=TICK), "createdDateTime", (AUDIT,)
+            feed(
+                running(sign_ins_a_day, sign_ins.possible),
+                sign_ins.block,
+                Recorded(),
+                resolution=TICK,
+            ),
+            "createdDateTime",
+            (AUDIT,),
         ),
         "directory_audits": Log(
-            feed(audit_schedule, audits.block, recorded), "activityDateTime", _AUDIT_PERMISSIONS
+            feed(running(audits_a_day, audits.possible), audits.block, recorded),
+            "activityDateTime",
+            _AUDIT_PERMISSIONS,
+        ),
+        "provisioning_events": Log(
+            feed(
+                running(provisionings_a_day, provisionings.possible),
+                provisionings.block,
+                Recorded(),
+            ),
+            "activityDateTime",
+            _AUDIT_PERMISSIONS,
         ),
     }

@@ -147,7 +147,13 @@ class Trail:
         for activity, targets in entries:
             at = self._recorded.stamp(ticks(self._clock.time()))
             entry = self._writer.entry(
-                self._rng, at, activity, targets, initiator=initiator, correlation=correlation
+                self._rng,
+                at,
+                activity,
+                targets,
+                initiator=initiator,
+                correlation=correlation,
+                details=self._pim_details(after or before or {}) if activity.service == PIM else (),
             )
             self._recorded.add(at, encode_json(entry))
 
@@ -300,6 +306,19 @@ class Trail:
             resource("Directory", organization),
             resource("Other", {"id": None, "displayName": None}),
         ]
+
+    def _pim_details(self, row: JsonObject) -> list[tuple[str, str]]:
+        role = row.get("roleDefinitionId")
+        told = {
+            "RoleDefinitionOriginId": role,
+            "TemplateId": role,
+            "StartTime": row.get("startDateTime"),
+            "ExpirationTime": row.get("endDateTime"),
+            "Justification": "Needed for the work at hand.",
+            "tid": self._directory.tenant.tenant_id,
+            "RequestId": new_id(self._rng),
+        }
+        return [(key, str(value)) for key, value in told.items() if value is not None]
 
     def _eligible_group(self, operation: str, row: JsonObject) -> list[_Entry]:
         given = operation == "put"
