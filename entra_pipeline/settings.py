@@ -232,6 +232,18 @@ class Settings(BaseSettings):
         json_schema_extra=_section("Data"),
     )
 
+    full_read_days: float = Field(
+        6.0,
+        ge=0,
+        le=7,
+        description=(
+            "Days after which a table that is kept by what changed is read whole again; 0 reads "
+            "everything whole every time, as `sync --full` does once. Microsoft Graph remembers "
+            "changes for 7 days."
+        ),
+        json_schema_extra=_section("Data"),
+    )
+
     # What is read
     pim_groups: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -275,6 +287,42 @@ class Settings(BaseSettings):
             "require assignment."
         ),
         json_schema_extra=_section("What is read"),
+    )
+
+    # Activity
+    disable_audit_log_feed: bool = Field(
+        False,
+        description=(
+            "Never read sign-ins, directory audits and provisioning events: for tenants and "
+            "clouds without them."
+        ),
+        json_schema_extra=_section("Activity"),
+    )
+    activity_overlap_minutes: int = Field(
+        60,
+        ge=0,
+        le=24 * 60,
+        description=(
+            "How late an event may appear in Microsoft's logs. The last so many minutes before a "
+            "reading are read again by the next one."
+        ),
+        json_schema_extra=_section("Activity"),
+    )
+    activity_window_minutes: int = Field(
+        60,
+        ge=1,
+        le=24 * 60,
+        description=(
+            "Span of time to ask for at once, to begin with. It halves when Graph throttles or "
+            "does not answer in time, and grows where there are few events."
+        ),
+        json_schema_extra=_section("Activity"),
+    )
+    activity_retention_days: int = Field(
+        400,
+        ge=1,
+        description="Days for which events are kept here; Microsoft keeps them for 7 or 30.",
+        json_schema_extra=_section("Activity"),
     )
 
     # Operation

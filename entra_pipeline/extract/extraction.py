@@ -20,7 +20,8 @@ from enum import StrEnum
 import pyarrow as pa
 
 from entra_pipeline.extract.facts import Facts
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.feeds import Feeds
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.notes import DUPLICATES, Notes
 from entra_pipeline.extract.outcome import Verdict, suspicion, verdict
 from entra_pipeline.extract.readers import READERS
@@ -68,8 +69,8 @@ def extractable() -> tuple[str, ...]:
 class Extraction:
     """The readers for some tables, running concurrently in threads.
 
-    Use as a context manager, or `start` and finally `close`. `full` is accepted for the time when
-    readers keep cursors; today every read is full.
+    Use as a context manager, or `start` and finally `close`. `full`: read every table whole, also
+    those that could be brought up to date by what changed.
     """
 
     def __init__(
@@ -89,7 +90,6 @@ class Extraction:
         if unknown := sorted(set(tables) - set(known)):
             raise ValueError(f"no reader fills {', '.join(unknown)}; readers fill {known}")
         _hold_little_memory()
-        self.full = full
         self._settings = settings
         self._client = client
         self._lake = lake
@@ -114,6 +114,7 @@ class Extraction:
         # One large table is sorted and written at a time: two at once need twice the memory.
         self._committer = ThreadPoolExecutor(1, "extract-commit")
         self._source = Source(client, self._turns, self._converters)
+        self._feeds = Feeds(settings, lake, self._source, tables, full=full)
 
     def __enter__(self) -> "Extraction":
         self.start()
@@ -196,10 +197,12 @@ class Extraction:
             source=self._source,
             lake=self._lake,
             facts=self._facts,
+            feeds=self._feeds,
             wanted=self._wanted,
             notes=self._notes,
             label=label,
             publish=self._commit,
+            amend=self._amend,
             fail=self._fail,
             doubt=self._doubt,
             tell=lambda name, rows, expected: self._tell(
@@ -245,6 +248,27 @@ class Extraction:
             if partial is not None:
                 outcome = Verdict(Status.PARTIAL, partial.reason, partial.permission)
             self._settle(name, outcome, commit.info)
+        except Exception as error:
+            self._fail(name, error)
+
+    def _amend(self, change: Amendment, cursor: str) -> None:
+        name = change.table
+        if self._results[name].done():
+            return
+        try:
+            self._turns.check()
+            self._tell(Progress(name, Phase.COMMITTING, change.upserts.num_rows))
+            commit = self._committer.submit(
+                self._lake.amend,
+                get(name),
+                upserts=change.upserts,
+                deletes=change.deletes,
+                within=change.within,
+                sync_id=self._sync_id,
+                as_of=self._begun[name][1],
+                cursor=cursor,
+            ).result()
+            self._settle(name, Verdict(Status.COMPLETE), commit.info)
         except Exception as error:
             self._fail(name, error)
 

@@ -11,12 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from entra_pipeline.extract.arrow import Array
+from entra_pipeline.extract.delta import DoubtError, Round
 from entra_pipeline.extract.facts import Facts
-from entra_pipeline.extract.notes import Notes
+from entra_pipeline.extract.feeds import Feeds
+from entra_pipeline.extract.notes import DOUBTED, Notes
 from entra_pipeline.extract.outcome import DependencyError, SuspectError
-from entra_pipeline.extract.source import Source
+from entra_pipeline.extract.source import IncompleteError, Source
 from entra_pipeline.extract.turns import CancelledError
 from entra_pipeline.lake import Lake
+from entra_pipeline.msgraph import GraphError
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import Table, get
 
@@ -50,7 +54,18 @@ class Partial:
     permission: str | None = None
 
 
+@dataclass(frozen=True)
+class Amendment:
+    """How a table's rows change: `Lake.amend` says what the parts mean."""
+
+    table: str
+    upserts: pa.Table
+    deletes: pa.Table | None = None
+    within: tuple[str, Array] | None = None
+
+
 Publish = Callable[[str, pa.Table, Partial | None, str | None], None]
+Amend = Callable[[Amendment, str], None]
 Fail = Callable[[str, BaseException], None]
 Tell = Callable[[str, int, int | None], None]
 Doubt = Callable[[str, int], str | None]
@@ -70,10 +85,12 @@ class Job:
         source: Source,
         lake: Lake,
         facts: Facts,
+        feeds: Feeds,
         wanted: frozenset[str],
         notes: Mapping[str, Notes],
         label: str,
         publish: Publish,
+        amend: Amend,
         fail: Fail,
         doubt: Doubt,
         tell: Tell,
@@ -83,9 +100,11 @@ class Job:
         self.source = source
         self.lake = lake
         self.facts = facts
+        self.feeds = feeds
         self._wanted = wanted
         self._label = label
         self._publish = publish
+        self._amend = amend
         self._fail = fail
         self._doubt = doubt
         self._tell = tell
@@ -165,23 +184,68 @@ class Job:
         if (reason := self._doubt(name, rows)) is not None:
             raise SuspectError(f"{name} {reason}")
 
+    def doubts(self, name: str, rows: int) -> bool:
+        """Whether so few rows of a table would not be believed."""
+        return self._doubt(name, rows) is not None
+
     def publish(
         self,
         name: str,
         rows: Iterable[pa.RecordBatch] | pa.Table,
         *,
         partial: Partial | None = None,
-        cursor: str | None = None,
     ) -> None:
         """Commit a table that was read whole, or (`partial` says why) all but some objects.
 
-        `cursor`: where a later delta read goes on. Tables that nobody asked for are dropped.
+        What is not whole is read in full the next time too. Tables that nobody asked for are
+        dropped.
         """
         if name not in self._wanted:
             return
+        cursor = self.feeds.cursor(name, full=True) if partial is None else None
         if not isinstance(rows, pa.Table):
             rows = pa.Table.from_batches(list(rows), schema=self.table(name).schema())
         self._publish(name, rows, partial, cursor)
+
+    def by_changes(self, work: Callable[["Job"], Iterable[Amendment]]) -> bool:
+        """Bring the reader's tables up to date by what changed, where that can be done safely.
+
+        False when they are to be read in full: by the caller, who finds the bookmarks taken from
+        which the next sync can go on. `work` gives the amendments of all tables of the reader,
+        or raises when anything is in doubt.
+        """
+        names = [name for name in self.reader.tables if name in self._wanted]
+        if names and self.feeds.can(names):
+            try:
+                amendments = [each for each in work(self) if each.table in names]
+            except CancelledError:
+                raise
+            except Exception as error:
+                # The text of an unforeseen error may quote data.
+                known = isinstance(error, GraphError | IncompleteError | DoubtError)
+                why = error if known else type(error).__name__
+                log.info("%s: read in full, its changes will not do (%s)", self.reader.name, why)
+                if not known:
+                    log.debug("%s: changes failed", self.reader.name, exc_info=error)
+                self.notes(names[0]).add(DOUBTED)
+            else:
+                for each in amendments:
+                    self._amend(each, str(self.feeds.cursor(each.table, full=False)))
+                return True
+        for name in names:
+            self.feeds.bookmark([name], self.notes(name), self.priority)
+        return False
+
+    def round(self, feed: str) -> Round:
+        """What happened in a feed. Raises what makes it no base for amendments."""
+        return self.feeds.round(feed, self._notes_of(feed), self.priority)
+
+    def fresh(self, feed: str) -> Array:
+        """Ids of the objects in a feed's round that came, or came back."""
+        return self.feeds.fresh(feed, self._notes_of(feed), self.priority)
+
+    def _notes_of(self, feed: str) -> Notes:
+        return self._notes[feed]
 
     def fail(self, name: str, error: BaseException) -> None:
         """One table of several could not be read; the reader goes on with the others."""

@@ -20,6 +20,8 @@ RESTARTED = "restarted"
 REREAD = "read_again"
 DROPPED_BY_SETTING = "left_out_by_setting"
 UNKNOWN_OWNERS = "owners_not_listed"
+NO_DELTA = "changes_cannot_be_followed"
+DOUBTED = "changes_doubted_read_in_full"
 
 
 class Notes:

@@ -47,6 +47,7 @@ class Rig:
     def sync(
         self,
         *tables: str,
+        full: bool = False,
         accept_shrink: Iterable[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, TableStatus]:
@@ -58,6 +59,7 @@ class Rig:
             self.books,
             self.books.begin_sync("test", tables),
             tables or None,
+            full=full,
             accept_shrink=frozenset(accept_shrink),
             on_progress=on_progress,
         )
@@ -72,6 +74,11 @@ class Rig:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """What is published, as Python values."""
         return self.lake.read(table).to_pylist()
+
+    def digest(self, table: str) -> str:
+        """The hash of what is published; empty when nothing is."""
+        info = self.lake.info(table)
+        return "" if info is None else info.digest
 
     def close(self) -> None:
         self.client.close()

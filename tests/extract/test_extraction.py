@@ -99,8 +99,8 @@ def test_closing_before_the_start_or_twice_is_harmless(rig: Rig) -> None:
 
 
 def test_what_is_spent_is_that_of_this_extraction(rig: Rig) -> None:
-    first = rig.sync("users", "groups")
-    second = rig.sync("users", "groups")
+    first = rig.sync("users", "groups", full=True)
+    second = rig.sync("users", "groups", full=True)
     for name in ("users", "groups"):
         assert first[name].requests == second[name].requests > 0
         assert first[name].bytes == second[name].bytes > 0

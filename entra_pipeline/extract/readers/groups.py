@@ -8,17 +8,20 @@ that Graph's member lists leave out, and the comparison with Graph's counts. Not
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.delta import DoubtError
 from entra_pipeline.extract.fanout import Answered, FanOut, copied, joined
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.feeds import PRINCIPALS
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING, DUPLICATES, REREAD
@@ -40,7 +43,37 @@ _TOGETHER = 1 << 16
 and most groups are small."""
 
 
+def _changed(job: Job) -> list[Amendment]:
+    """The changed groups, those that are gone, and the members that came and went."""
+    table = job.table("groups")
+    members = increments.relation(job, "group_members", "groups", "members", "memberOf", PRINCIPALS)
+    found = job.round("groups")
+    rows = mapping.rows(table, found.items, job.notes("groups"), _computed(found.items))
+    if (hidden := hidden_members(job, rows.column("visibility"))) is not None:
+        raise DoubtError(hidden.reason)
+    _give_role_assignable(job, rows, found.removed)
+    return [members, increments.objects(job, "groups", found, rows)]
+
+
+def _give_role_assignable(job: Job, changed: pa.RecordBatch, removed: Array) -> None:
+    """The fact as the table will have it."""
+    stored = job.lake.read("groups", ("id", "is_assignable_to_role"))
+    touched = pa.concat_arrays([changed.column("id"), removed])
+    stored = stored.filter(pc.invert(pc.is_in(stored.column("id"), value_set=touched)))
+    special: list[Any] = []
+    for rows in (stored, changed):
+        is_special = pc.equal(rows.column("is_assignable_to_role"), True)
+        special += rows.column("id").filter(is_special).to_pylist()
+    job.facts.give("groups.role_assignable", special)
+
+
+def _computed(items: Structs) -> dict[str, Array]:
+    return {"kind": _kind(items), "is_dynamic": _is_dynamic(items)}
+
+
 def _groups(job: Job) -> None:
+    if job.by_changes(_changed):
+        return
     table, notes = job.table("groups"), job.notes("groups")
     members = _Members(job) if job.wants("group_members") else None
     params = {"$select": mapping.select(table), "$top": PAGE}
@@ -60,8 +93,7 @@ def _groups(job: Job) -> None:
             kept = without_synced(items)
             notes.add(DROPPED_BY_SETTING, len(items) - len(kept))
             items = kept
-        computed = {"kind": _kind(items), "is_dynamic": _is_dynamic(items)}
-        rows = mapping.rows(table, items, notes, computed)
+        rows = mapping.rows(table, items, notes, _computed(items))
         return rows, ids, split(items, "members") if members is not None else None
 
     count: int | None = None

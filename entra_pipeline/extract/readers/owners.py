@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.feeds import FOLLOWED
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import link_rows, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING
 from entra_pipeline.extract.parse import PageParser
@@ -124,7 +125,15 @@ def _devices(job: Job) -> None:
     read_related(job, DEVICES)
 
 
+def _changed_owners(job: Job) -> list[Amendment]:
+    principals = FOLLOWED["group_owners"]
+    owners = [name for name in principals if name != "groups"]  # a group owns none
+    return [increments.relation(job, "group_owners", "groups", "owners", "ownedObjects", owners)]
+
+
 def _group_owners(job: Job) -> None:
+    if job.by_changes(_changed_owners):
+        return
     # A second listing: Graph documents one $expand a request for directory objects, and the
     # first is taken by the members.
     # Source: https://learn.microsoft.com/graph/known-issues#some-limitations-apply-to-query-parameters

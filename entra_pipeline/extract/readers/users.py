@@ -6,17 +6,18 @@ streams (sign-ins, audits).
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Reader
+from entra_pipeline.extract.delta import DoubtError
+from entra_pipeline.extract.feeds import LICENSES as STATES
+from entra_pipeline.extract.job import Amendment, Job, Reader
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import distinct, read_list
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
 
 EXTENSION_ATTRIBUTES = "on_premises_extension_attributes"
-STATES = "licenseAssignmentStates"
 REPEATED = frozenset(
     {
         "user_type",
@@ -40,9 +41,45 @@ REPEATED_LICENSES = frozenset({"sku_id", "source_group_id", "state", "error"})
 """Columns whose values repeat within a page; encoded, users take a fifth less memory."""
 
 
+def _changed(job: Job) -> list[Amendment]:
+    """The changed users, those who are gone, and those whose manager came or went."""
+    users = job.table("users")
+    found = job.round("users")
+    unsaid = found.ids.filter(pc.struct_field(found.items, STATES).is_null())
+    if increments.stored(job, "license_assignments", "user_id", unsaid, ("user_id",)).num_rows:
+        raise DoubtError("users with licences came without them")
+    nobody = pa.nulls(len(found.items), pa.string())
+    rows = mapping.rows(users, found.items, job.notes("users"), {"manager_id": nobody})
+    people = increments.managers(job, pa.Table.from_batches([rows], schema=users.schema()))
+    touched = pa.concat_arrays([found.ids, found.removed])
+    info = job.lake.info("users")
+    job.facts.give("users.count", 0 if info is None else info.rows)
+    return [
+        Amendment(
+            "license_assignments",
+            pa.Table.from_batches([_licenses(job, found.items)]),
+            within=("user_id", touched) if len(touched) else None,
+        ),
+        Amendment("users", people, deletes=increments.removed_rows(job, "users", found)),
+    ]
+
+
+def _licenses(job: Job, items: Structs) -> pa.RecordBatch:
+    states, owners = mapping.children(items, STATES)
+    return mapping.rows(
+        job.table("license_assignments"),
+        states,
+        job.notes("license_assignments"),
+        {"user_id": owners, "source_group_id": states.field("assignedByGroup").fill_null("")},
+        encoded=REPEATED_LICENSES,
+    )
+
+
 def _users(job: Job) -> None:
+    if job.by_changes(_changed):
+        return
     users, licenses = job.table("users"), job.table("license_assignments")
-    user_notes, license_notes = job.notes("users"), job.notes("license_assignments")
+    user_notes = job.notes("users")
     without = () if job.settings.on_premises_extension_attributes else (EXTENSION_ATTRIBUTES,)
     listing = Listing(
         users.path,
@@ -57,14 +94,7 @@ def _users(job: Job) -> None:
     )
 
     def convert(items: Structs) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        states, owners = mapping.children(items, STATES)
-        assignments = mapping.rows(
-            licenses,
-            states,
-            license_notes,
-            {"user_id": owners, "source_group_id": states.field("assignedByGroup").fill_null("")},
-            encoded=REPEATED_LICENSES,
-        )
+        assignments = _licenses(job, items)
         return mapping.rows(users, items, user_notes, encoded=REPEATED), assignments
 
     count: int | None = None
