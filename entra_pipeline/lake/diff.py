@@ -11,7 +11,7 @@ import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entra_pipeline.tables import Table
+
+# So many rows are compared at a time: what a comparison needs beside them stays small.
+_WINDOW: Final = 16_384
 
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -142,12 +145,15 @@ def compared(table: Table, former: Iterable[pa.Table], rows: Iterable[pa.Table])
     """The new state as given, with what differs from the former one."""
     before = Former(table.key, former)
     for piece in rows:
-        old = before.until(piece.slice(piece.num_rows - 1))
-        if old is None:
-            old = piece.schema.empty_table()
-        yield Step(piece, _changes(table, old, piece))
+        told = []
+        for start in range(0, piece.num_rows, _WINDOW):
+            part = piece.slice(start, _WINDOW)
+            old = before.until(part.slice(part.num_rows - 1))
+            told.append(_changes(table, part.slice(0, 0) if old is None else old, part))
+        known = [changes for changes in told if changes is not None]
+        yield Step(piece, pa.concat_tables(known) if known else None)
     for old in before.rest():
-        nothing = old.schema.empty_table()
+        nothing = old.slice(0, 0)
         yield Step(nothing, _changes(table, old, nothing))
 
 
