@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from entra_pipeline.cli import output, questions, running, simulator, tables, tenant
+from entra_pipeline.cli import output, past, questions, running, simulator, tables, tenant
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
 
@@ -25,6 +25,7 @@ START = "Try it without a tenant"
 TENANT = "Connect a tenant"
 RUN = "Bring the data up to date"
 ASK = "Ask"
+PAST = "Look back"
 
 app = typer.Typer(
     name="entra-pipeline",
@@ -82,6 +83,9 @@ _add("who-can", ASK, questions.who_can)
 _add("explain", ASK, questions.explain)
 _add("query", ASK, questions.query)
 _add("export", ASK, tables.export)
+_add("changes", PAST, past.changes)
+_add("diff", PAST, past.diff)
+_add("warehouse", PAST, past.warehouse)
 _add("tables", ASK, tables.tables)
 
 

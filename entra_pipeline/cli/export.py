@@ -95,6 +95,13 @@ def _sink(file: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    with replacing(file) as sink:
+        yield sink
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write that takes the place of one of that name when it is whole."""
     if file.is_dir():
         raise CliError(f"{file} is a directory", remedy="Give the name of a file with -o.")
     if not file.parent.is_dir():

@@ -100,19 +100,18 @@ def check(before: Path, after: Path) -> None:
                 else (facts_before, facts_after)
             )
             assert fact in here, f"{cause} is no fact where {line.change}"
-            # A hold may be on both sides and pass on more on one: then its kind differs.
-            if cause.kind != "grant":
-                assert fact not in there or line.principal.id != cause.principal.id
+            # What is no principal any more on one side passes on less from there.
+            assert fact not in there or fact[0] in gone or cause.kind == "grant"
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_lines_are_exactly_the_difference_of_the_full_expansions(tmp_path: Path, seed: int) -> None:
     before = random_tenant(seed)
     after = changed(before, seed, changes=1 + seed % 6)
     check(*built(tmp_path, before, after))
 
 
-@pytest.mark.parametrize("seed", range(0, 4, 2))
+@pytest.mark.parametrize("seed", [0, 2])
 def test_so_are_those_of_two_tenants_that_share_little(tmp_path: Path, seed: int) -> None:
     check(*built(tmp_path, random_tenant(seed), random_tenant(seed + 1)))
 
