@@ -81,6 +81,21 @@ FEEDS: Mapping[str, Feed] = {
             proof="displayName",
             after=("users", "service_principals"),
         ),
+        Feed(
+            "administrative_units",
+            "/directory/administrativeUnits/delta",
+            _of_table("administrative_units"),
+            ("members",),
+            proof="displayName",
+            after=("users", "groups"),
+        ),
+        Feed("contacts", "/contacts/delta", _of_table("contacts"), proof="displayName"),
+        Feed(
+            "oauth2_permission_grants",
+            "/oauth2PermissionGrants/delta",
+            _of_table("oauth2_permission_grants"),
+            proof="clientId",
+        ),
     )
 }
 
@@ -90,6 +105,10 @@ FOLLOWED: Mapping[str, tuple[str, ...]] = {
     "groups": ("groups",),
     "group_members": PRINCIPALS,
     "group_owners": PRINCIPALS,
+    "administrative_units": ("administrative_units",),
+    "administrative_unit_members": ("administrative_units", "users", "groups"),
+    "contacts": ("contacts",),
+    "oauth2_permission_grants": ("oauth2_permission_grants",),
 }
 """Tables that can be kept by changes, and the feeds that each of them depends on."""
 

@@ -25,7 +25,12 @@ from entra_pipeline.extract.values import KIND, kind_of, kinds
 
 _TEXT = pa.string()
 _SEGMENTS = {"users": "users", "groups": "groups", "service_principals": "servicePrincipals"}
-_KIND_OF = {"users": "user", "groups": "group", "service_principals": "service_principal"}
+_KIND_OF = {
+    "users": "user",
+    "groups": "group",
+    "service_principals": "service_principal",
+    "administrative_units": "administrative_unit",
+}
 _LINKED = pa.schema([("owner", _TEXT), ("other", _TEXT), ("kind", _TEXT)])
 
 

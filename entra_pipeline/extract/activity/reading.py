@@ -27,7 +27,15 @@ from entra_pipeline.extract.outcome import Verdict, verdict
 from entra_pipeline.lake.events import Events
 from entra_pipeline.lake.spans import Span, missing
 from entra_pipeline.lake.spans import since as since_moment
-from entra_pipeline.msgraph import GraphClient, GraphError, Page, Service, TableCounts
+from entra_pipeline.msgraph import (
+    SYSTEM,
+    Clock,
+    GraphClient,
+    GraphError,
+    Page,
+    Service,
+    TableCounts,
+)
 from entra_pipeline.msgraph.errors import (
     ConnectionFailedError,
     PageTokenExpiredError,
@@ -86,10 +94,10 @@ class Reading:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-def client_for(settings: Settings) -> GraphClient:
+def client_for(settings: Settings, clock: Clock = SYSTEM) -> GraphClient:
     """A client that gives up on a request soon, as a smaller window may be had."""
     few = settings.model_copy(update={"max_attempts": min(settings.max_attempts, ATTEMPTS)})
-    return GraphClient.from_settings(few)
+    return GraphClient.from_settings(few, clock=clock)
 
 
 def read_activity(

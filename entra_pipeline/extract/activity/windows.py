@@ -50,10 +50,15 @@ def to_read(whole: Span, covered: list[Span], now: datetime) -> list[Span]:
 
 
 def window(todo: list[Span], size: timedelta) -> Span:
-    """The next window: the oldest, as nothing else may be gone soon; never over midnight."""
+    """The next window: the oldest, as nothing else may be gone soon; never over midnight.
+
+    A rest of up to half a window is taken along: the usual reading, of the overlap and what
+    happened since the last one, is then one request.
+    """
     start, end = todo[0]
     midnight = datetime.combine(start.astimezone(UTC).date(), clock_time(), UTC) + LARGEST
-    return start, min(start + size, end, midnight)
+    last = min(end, midnight)
+    return start, last if last - start <= 1.5 * size else start + size
 
 
 def claim(

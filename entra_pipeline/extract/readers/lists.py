@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping, values
+from entra_pipeline.extract import increments, mapping, values
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Reader
+from entra_pipeline.extract.job import Amendment, Job, Reader
 from entra_pipeline.extract.notes import Notes
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.source import PAGE, Listing
@@ -35,13 +35,23 @@ def read_list(
     counted: bool = False,
     service: Service = Service.DIRECTORY,
 ) -> None:
-    """Read a table that is one list, and publish it.
+    """Read a table that is one list, or what changed of it, and publish it.
 
     `top`: the page size to ask for, None where Graph does not page or documents no `$top`;
     `counted`: compare with Graph's count.
     """
     table = job.table(name)
     notes = job.notes(name)
+
+    def convert(items: Structs) -> pa.RecordBatch:
+        return mapping.rows(table, items, notes, compute(items, notes))
+
+    def changed(job: Job) -> list[Amendment]:
+        found = job.round(name)
+        return [increments.objects(job, name, found, convert(found.items))]
+
+    if job.by_changes(changed):
+        return
     params = {"$select": mapping.select(table)} if select else {}
     if top is not None:
         params["$top"] = top
@@ -53,9 +63,6 @@ def read_list(
         service=service,
         priority=job.priority,
     )
-
-    def convert(items: Structs) -> pa.RecordBatch:
-        return mapping.rows(table, items, notes, compute(items, notes))
 
     def arrived(batch: pa.RecordBatch) -> None:
         job.counted(name, batch.num_rows)

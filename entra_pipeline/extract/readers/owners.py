@@ -11,6 +11,7 @@ import pyarrow as pa
 from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
+from entra_pipeline.extract.delta import DoubtError
 from entra_pipeline.extract.feeds import FOLLOWED
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import link_rows, relation, split
@@ -117,7 +118,22 @@ def hidden_members(job: Job, visibility: Array) -> Partial | None:
     return Partial(f"{count} with hidden membership look empty without {HIDDEN}", HIDDEN)
 
 
+def _changed_units(job: Job) -> list[Amendment]:
+    feed = "administrative_units"
+    principals = [each for each in FOLLOWED["administrative_unit_members"] if each != feed]
+    members = increments.relation(
+        job, "administrative_unit_members", feed, "members", "memberOf", principals
+    )
+    found = job.round(feed)
+    rows = mapping.rows(job.table(feed), found.items, job.notes(feed))
+    if (hidden := hidden_members(job, rows.column("visibility"))) is not None:
+        raise DoubtError(hidden.reason)
+    return [members, increments.objects(job, feed, found, rows)]
+
+
 def _units(job: Job) -> None:
+    if job.by_changes(_changed_units):
+        return
     read_related(job, UNITS)
 
 
