@@ -112,10 +112,10 @@ def _add_log_options(made: argparse.ArgumentParser) -> None:
         "--audit-days", type=_count, default=30, metavar="N", help="days of invented past (30)"
     )
     made.add_argument(
-        "--log-lag", type=float, metavar="S", help="seconds until an event is in its log"
+        "--log-lag", type=_seconds, metavar="S", help="seconds until an event is in its log"
     )
     made.add_argument(
-        "--log-late", type=float, default=0.0, metavar="S", help="for some, up to so many more"
+        "--log-late", type=_seconds, default=0.0, metavar="S", help="for some, up to so many more"
     )
     made.add_argument(
         "--log-repeats", type=_count, default=0, metavar="N", help="events that a page repeats"
@@ -127,6 +127,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more seconds")
     return number
 
 

@@ -13,7 +13,7 @@ from entra_pipeline.simulator.logs.schedule import TICK, Schedule
 
 BLOCK = 250
 """Events that are invented together."""
-_KEPT_BLOCKS = 64
+_KEPT_BLOCKS = 16
 _LATE_ONES = 20
 """One event in so many is late, when any are."""
 

@@ -47,7 +47,7 @@ class Schedule:
 
 def _offset(position: int, count: int) -> int:
     """Ticks into its hour of one of `count` events: each somewhere in a slot of its own."""
-    within = (position * 2654435761 & 0xFFFFFFFF) * HOUR >> 32
+    within = (position * 2654435761 + 1540483477 & 0xFFFFFFFF) * HOUR >> 32
     return (position * HOUR + within) // count
 
 
