@@ -232,6 +232,91 @@ def test_a_link_outlives_a_restart_of_an_unchanged_tenant() -> None:
         assert client.refusal(later.replace(base, client.base))[1] == "syncStateNotFound"
 
 
+def test_links_given_out_expire_on_demand_and_new_ones_live(changing: Simulator) -> None:
+    client = Client(changing)
+    _, old, _ = walk(client, "/users/delta?$deltatoken=latest&$select=id")
+    changing.end_deltas("expire")
+    assert client.refusal(old) == (400, "syncStateNotFound")
+    _, new, _ = walk(client, "/users/delta?$deltatoken=latest&$select=id")
+    assert walk(client, new)[0] == []
+    assert client.refusal(old) == (400, "syncStateNotFound")
+
+
+def test_links_given_out_are_reset_on_demand_for_chosen_sets(changing: Simulator) -> None:
+    client = Client(changing)
+    _, users, _ = walk(client, "/users/delta?$deltatoken=latest&$select=id")
+    _, groups, _ = walk(client, "/groups/delta?$deltatoken=latest&$select=id")
+    changing.end_deltas("reset", ["users"])
+    answer = client.get(users)
+    assert answer.status_code == 410
+    assert answer.json()["error"]["code"] == "resyncRequired"
+    assert answer.headers["Location"] == f"{client.base}/v1.0/users/delta?$deltatoken="
+    rows, fresh, _ = walk(client, answer.headers["Location"])
+    alive = {row["id"] for row in rows if "@removed" not in row}
+    assert alive == {row["id"] for row in changing.truth("users")}
+    assert client.get(fresh).status_code == 200
+    assert client.get(groups).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"expire": True, "reset": True}, {"expire": True, "paths": ["nope"]}, {"x": 1}]
+)
+def test_a_request_to_end_links_says_how_and_which(changing: Simulator, body: Any) -> None:
+    url = f"{changing.info.http_graph_url}/_sim/delta"
+    answer = Client(changing).session.post(url, json=body, timeout=30)
+    assert answer.status_code == 400
+    assert "error" in answer.json()
+
+
+def test_members_come_in_slices_that_add_up() -> None:
+    with running(users=120, groups=30, seed=6, delta_page=7, delta_slice=5) as simulator:
+        client = Client(simulator)
+        rows, link, pages = walk(client, "/groups/delta?$select=id,members")
+        assert pages > 5
+        times: dict[str, int] = {}
+        for row in rows:
+            times[row["id"]] = times.get(row["id"], 0) + ("@removed" not in row)
+            assert len(row.get("members@delta", [])) <= 5
+        assert max(times.values()) > 3
+        held = links_of(rows)
+        simulator.mutate(seed=2, changes=150)
+        rows, _, _ = walk(client, link)
+        for row in rows:
+            if "@removed" in row:
+                held.pop(row["id"], None)
+                continue
+            members = held.setdefault(row["id"], set())
+            for member in row.get("members@delta", []):
+                (members.discard if "@removed" in member else members.add)(member["id"])
+        binned = {row["id"] for row in simulator.truth("deleted_items")}
+        truth = {group: set(each) for group, each in simulator.truth("group_members").items()}
+        assert {g: m - binned for g, m in held.items() if m - binned} == truth
+
+
+def test_replayed_changes_come_again_and_change_nothing() -> None:
+    with running(users=80, groups=40, seed=6, delta_replays=60) as simulator:
+        client = Client(simulator)
+        rows, link, _ = walk(client, "/groups/delta?$select=id,displayName,members")
+        held = links_of(rows)
+        replayed = 0
+        for seed in range(4):
+            simulator.mutate(seed=seed, changes=40)
+            rows, link, _ = walk(client, link)
+            again, _, _ = walk(client, link)
+            replayed += len(again)
+            for row in (*rows, *again):
+                if "@removed" in row:
+                    held.pop(row["id"], None)
+                    continue
+                members = held.setdefault(row["id"], set())
+                for member in row.get("members@delta", []):
+                    (members.discard if "@removed" in member else members.add)(member["id"])
+            binned = {row["id"] for row in simulator.truth("deleted_items")}
+            truth = {group: set(each) for group, each in simulator.truth("group_members").items()}
+            assert {g: m - binned for g, m in held.items() if m - binned} == truth
+        assert replayed
+
+
 def test_a_forced_reset_points_to_a_fresh_start(changing: Simulator) -> None:
     client = Client(changing)
     _, link, _ = walk(client, "/users/delta?$deltatoken=latest")
