@@ -251,7 +251,7 @@ class Extraction:
         except Exception as error:
             self._fail(name, error)
 
-    def _amend(self, change: Amendment, cursor: str) -> None:
+    def _amend(self, change: Amendment, cursor: str | None) -> None:
         name = change.table
         if self._results[name].done():
             return

@@ -81,16 +81,40 @@ def gone(job: Job, feeds: Iterable[str]) -> Array:
     return _together([job.round(feed).removed for feed in feeds])
 
 
-def holders(job: Job, name: str, feed: str, relationship: str, kind: str) -> pa.Table:
-    """What holds the objects that came (back): columns owner (the holder), other, kind.
+def strangers(job: Job, feed: str, links: pa.Table) -> Array:
+    """Ids that links name, of a feed's kind, although no object that is there has them.
 
-    `relationship`: where Graph shows it from the objects' own side, such as memberOf; `kind`:
-    which kind of holder counts; the result's `kind` is that of the objects.
+    Links may be told again after the object has gone, or before it shows.
+    """
+    named = links.filter(pc.equal(links.column("kind"), _KIND_OF[feed])).column("other")
+    named = pc.unique(named.combine_chunks())
+    known = stored(job, feed, "id", named, ("id",)).column("id").combine_chunks()
+    there = _together([known, job.round(feed).ids])
+    return named.filter(pc.invert(pc.is_in(named, value_set=there)))
+
+
+def holders(
+    job: Job, name: str, feed: str, relationship: str, kind: str, unsure: Array
+) -> pa.Table:
+    """What holds the objects that came (back), and those `unsure` of: owner, other, kind.
+
+    `owner` is the holder; `relationship`: where Graph shows it from the objects' own side, such
+    as memberOf; `kind`: which kind of holder counts; the result's `kind` is that of the objects.
     """
     fresh = job.fresh(feed)
-    if not len(fresh):
+    others = unsure.filter(pc.invert(pc.is_in(unsure, value_set=fresh)))
+    if not len(fresh) and not len(others):
         return _LINKED.empty_table()
-    links = _own_side(job, name, feed, relationship, fresh)
+
+    def came() -> Structs:
+        return _own_side(job, name, feed, relationship, fresh)
+
+    links = pa.concat_arrays(
+        [
+            job.feeds.once(f"{relationship} of {feed}", came),
+            _own_side(job, name, feed, relationship, others),
+        ]
+    )
     types = pc.struct_field(links.field("link"), ODATA_TYPE).dictionary_encode()
     named = [kind_of(text) == kind for text in types.dictionary.to_pylist()]
     is_kind = pa.array(named, pa.bool_()).take(types.indices).fill_null(False)
@@ -106,25 +130,23 @@ def holders(job: Job, name: str, feed: str, relationship: str, kind: str) -> pa.
 
 
 def _own_side(job: Job, name: str, feed: str, relationship: str, ids: Array) -> Structs:
-    """(object, link) for each link of each object, read once for all readers."""
+    """(object, link) for each link of each object that is there."""
     kind = pa.struct([("object", _TEXT), ("link", mapping.LINK)])
 
     def convert(owners: Array, items: Structs) -> pa.RecordBatch:
         return pa.record_batch({"object": owners, "link": items})
 
-    def read() -> Structs:
-        urls = (
-            (key, f"/{_SEGMENTS[feed]}/{key}/{relationship}?$select=id&$top={PAGE}")
-            for key in ids.to_pylist()
-        )
-        batches, partial = read_each(job, name, PageParser(mapping.LINK), urls, convert)
-        if partial is not None:
-            raise DoubtError(partial.reason)
-        return pa.concat_arrays(
-            [pa.array([], kind), *(batch.to_struct_array().cast(kind) for batch in batches)]
-        )
-
-    return job.feeds.once(f"{relationship} of {feed}", read)
+    urls = [
+        (key, f"/{_SEGMENTS[feed]}/{key}/{relationship}?$select=id&$top={PAGE}")
+        for key in ids.to_pylist()
+    ]
+    empty = pa.array([], kind)
+    if not urls:
+        return empty
+    batches, partial = read_each(job, name, PageParser(mapping.LINK), urls, convert)
+    if partial is not None:
+        raise DoubtError(partial.reason)
+    return pa.concat_arrays([empty, *(batch.to_struct_array().cast(kind) for batch in batches)])
 
 
 def relation(
@@ -150,8 +172,12 @@ def relation(
         },
         schema=_LINKED,
     )
-    back_again = [holders(job, name, each, back, _KIND_OF[feed]) for each in principals]
-    restored = pa.concat_tables(back_again)
+    own: list[pa.Table] = []
+    for each in principals:
+        unsure = strangers(job, each, added)
+        added = added.filter(pc.invert(pc.is_in(added.column("other"), value_set=unsure)))
+        own.append(holders(job, name, each, back, _KIND_OF[feed], unsure))
+    restored = pa.concat_tables(own)
     if restored.num_rows and job.feeds.wants(feed):
         # A group newer than the round comes with the next one.
         known = stored(job, feed, "id", restored.column("owner").combine_chunks(), ("id",))

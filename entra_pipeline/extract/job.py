@@ -65,7 +65,7 @@ class Amendment:
 
 
 Publish = Callable[[str, pa.Table, Partial | None, str | None], None]
-Amend = Callable[[Amendment, str], None]
+Amend = Callable[[Amendment, str | None], None]
 Fail = Callable[[str, BaseException], None]
 Tell = Callable[[str, int, int | None], None]
 Doubt = Callable[[str, int], str | None]
@@ -230,7 +230,7 @@ class Job:
                 self.notes(names[0]).add(DOUBTED)
             else:
                 for each in amendments:
-                    self._amend(each, str(self.feeds.cursor(each.table, full=False)))
+                    self._amend(each, self.feeds.cursor(each.table, full=False))
                 return True
         for name in names:
             self.feeds.bookmark([name], self.notes(name), self.priority)

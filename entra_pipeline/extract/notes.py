@@ -21,7 +21,7 @@ REREAD = "read_again"
 DROPPED_BY_SETTING = "left_out_by_setting"
 UNKNOWN_OWNERS = "owners_not_listed"
 NO_DELTA = "changes_cannot_be_followed"
-DOUBTED = "changes_doubted_read_in_full"
+DOUBTED = "changes_not_usable"
 
 
 class Notes:

@@ -7,7 +7,7 @@ streams (sign-ins, audits).
 import pyarrow as pa
 
 from entra_pipeline.extract import increments, mapping
-from entra_pipeline.extract.arrow import Structs
+from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError
 from entra_pipeline.extract.feeds import LICENSES as STATES
@@ -52,8 +52,7 @@ def _changed(job: Job) -> list[Amendment]:
     rows = mapping.rows(users, found.items, job.notes("users"), {"manager_id": nobody})
     people = increments.managers(job, pa.Table.from_batches([rows], schema=users.schema()))
     touched = pa.concat_arrays([found.ids, found.removed])
-    info = job.lake.info("users")
-    job.facts.give("users.count", 0 if info is None else info.rows)
+    _give_facts(job, rows, touched)
     return [
         Amendment(
             "license_assignments",
@@ -62,6 +61,19 @@ def _changed(job: Job) -> list[Amendment]:
         ),
         Amendment("users", people, deletes=increments.removed_rows(job, "users", found)),
     ]
+
+
+def _give_facts(job: Job, changed: pa.RecordBatch, touched: Array) -> None:
+    """What a full read gives, as the table will have it."""
+    info = job.lake.info("users")
+    job.facts.give("users.count", 0 if info is None else info.rows)
+    if job.settings.skip_ad_groups:
+        former = job.lake.read("users", ("id", "on_premises_sync_enabled"))
+        former = former.filter(pc.invert(pc.is_in(former.column("id"), value_set=touched)))
+        now = pa.Table.from_batches([changed]).select(former.column_names)
+        people = pa.concat_tables([former, now.cast(former.schema)])
+        is_synced = pc.equal(people.column("on_premises_sync_enabled"), True)
+        job.facts.give("users.synced", people.column("id").filter(is_synced).combine_chunks())
 
 
 def _licenses(job: Job, items: Structs) -> pa.RecordBatch:
