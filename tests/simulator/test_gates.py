@@ -176,7 +176,15 @@ def test_licences_open_and_close(
 @pytest.mark.parametrize(
     ("cloud", "absent", "present"),
     [
-        ("china", ("/auditLogs/directoryAudits", "/directory/administrativeUnits/delta"), PIM[:2]),
+        (
+            "china",
+            (
+                "/auditLogs/directoryAudits",
+                "/auditLogs/provisioning",
+                "/directory/administrativeUnits/delta",
+            ),
+            (*PIM[:2], "/auditLogs/signIns"),
+        ),
         (
             "govsg",
             (
