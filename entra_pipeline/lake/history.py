@@ -13,7 +13,9 @@ later change of a row matters, because it says what the row was before it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,15 +25,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import create_table_with_add_actions
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from entra_pipeline.lake import parquet
 from entra_pipeline.lake.diff import Amendment, Operation, amended, arrow, change_fields
+from entra_pipeline.lake.rows import even
 from entra_pipeline.tables import Table
 from entra_pipeline.tables.model import TIME
 
 # One writer at a time holds the data directory's lock: a conflict is a fault to show.
 _ONCE: Final = CommitProperties(max_commit_retries=0)
+# Files of fewer rows are small; so many of them become one. Reading one takes 3 ms.
+_SMALL: Final = 50_000
+_MANY: Final = 32
+# Trimming rewrites the file that lies across the limit, so it waits until there is this much to go.
+_TRIMMED: Final = timedelta(days=1)
 
 
 def change_schema(table: Table) -> pa.Schema:
@@ -81,8 +89,7 @@ class History:
 
         Whatever came after the named version is dropped: the commit that it belonged to was killed.
         """
-        low, high = _extremes(at)
-        actions = file.finish({"at": (low, high)})
+        actions = file.finish({"at": _extremes(at, at)})
         schema = Schema.from_arrow(self._schema)
         stored = self._open()
         if stored is None:
@@ -96,13 +103,40 @@ class History:
             )
             return 0
         if named is None:
-            mode = "overwrite"
+            self._overwrite(stored, actions)
         else:
-            mode = "append"
-            if stored.version() != named:
-                stored.restore(named, commit_properties=_ONCE)
-        stored.create_write_transaction([*actions], mode, schema, commit_properties=_ONCE)
+            self._settle(stored, named)
+            if stored.schema() == schema:
+                stored.create_write_transaction(
+                    [*actions], "append", schema, commit_properties=_ONCE
+                )
+            else:  # columns were declared since: all of it has them from now on, as null
+                self._overwrite(stored, [*self._merged(self._stored(named), None), *actions])
         return DeltaTable(self.folder).version()
+
+    def tidy(self, named: int, until: datetime | None) -> tuple[int, datetime | None]:
+        """Drops changes up to the moment, and makes one file of many small ones.
+
+        The version to name from now on, the same if there was nothing to do; the moment if changes
+        were dropped, which waits until it is worth it.
+        """
+        stored = DeltaTable(self.folder)
+        self._settle(stored, named)
+        files = self._stored(stored.version())
+        # Not for a few minutes' worth each time: the file that lies across is rewritten.
+        if until is not None and not any(file.low < until - _TRIMMED for file in files):
+            until = None
+        merged = _small(files) if until is None else [f for f in files if f.low <= until]
+        if merged:
+            now = int(datetime.now(UTC).timestamp() * 1000)
+            removed = [RemoveAction(file.path.name, True, now, file.size, {}) for file in merged]
+            stored.create_write_transaction(
+                [*removed, *self._merged(merged, until)],
+                "append",
+                stored.schema(),
+                commit_properties=_ONCE,
+            )
+        return DeltaTable(self.folder).version(), until
 
     def read(
         self,
@@ -133,19 +167,21 @@ class History:
         self,
         named: int | None,
         pieces: Iterable[pa.Table],
-        moment: datetime,
         columns: Sequence[str],
+        *,
+        after: datetime,
+        until: datetime | None = None,
     ) -> Iterator[pa.Table]:
-        """A state at a past moment from the present one, both in pieces in key order.
+        """A state after the one moment from that after the other (None: now), both in pieces.
 
-        `columns` are those of the pieces, the key among them.
+        `columns` are those of the pieces, which come in key order and have the key.
         """
         key = list(self._table.key)
         values = [name for name in columns if name not in key]
         told = ["operation", "at", *columns]
         if values:
             told.append("before")
-        later = self.read(named, after=moment, columns=told)
+        later = self.read(named, after=after, until=until, columns=told)
         if not later.num_rows:
             yield from pieces
             return
@@ -163,29 +199,82 @@ class History:
         except TableNotFoundError:
             return None  # killed during the very first commit
 
+    def _settle(self, stored: DeltaTable, named: int) -> None:
+        """Drops what came after the named version."""
+        if stored.version() != named:
+            stored.restore(named, commit_properties=_ONCE)
+
+    def _overwrite(self, stored: DeltaTable, added: Sequence[AddAction]) -> None:
+        stored.create_write_transaction(
+            [*added], "overwrite", Schema.from_arrow(self._schema), commit_properties=_ONCE
+        )
+
+    def _merged(self, files: Sequence[_File], after: datetime | None) -> list[AddAction]:
+        """One file of the changes in several that are later than the moment."""
+        found = (
+            _between(piece, after, None)
+            for file in files
+            for piece in parquet.pieces(str(file.path), self._schema)
+        )
+        # In the place of the last one.
+        prefix = files[-1].path.name.partition("-")[0]
+        with parquet.Writer(self.folder, self._schema, prefix) as writer:
+            for piece in even(found, 0):
+                writer.write(piece)
+            low = files[0].low if after is None else max(after, files[0].low)
+            return writer.finish({"at": _extremes(low, files[-1].high)})
+
     def _files(
         self, named: int | None, after: datetime | None, until: datetime | None
     ) -> list[str]:
         """The files that can have changes of that time, in the order of the commits."""
-        if named is None:
-            return []
-        stored = DeltaTable(self.folder, version=named)
-        found: Any = pa.table(stored.get_add_actions(flatten=True)).select(
-            ["path", "min.at", "max.at"]
-        )
-        paths = []
-        for file in found.to_pylist():
-            low, high = _moment(file["min.at"]), _moment(file["max.at"])
-            if (after is None or high > after) and (until is None or low <= until):
-                paths.append(str(self.folder / file["path"]))
-        return sorted(paths)
+        return [
+            str(file.path)
+            for file in ([] if named is None else self._stored(named))
+            if (after is None or file.high > after) and (until is None or file.low <= until)
+        ]
+
+    def _stored(self, version: int) -> list[_File]:
+        """The files of a version, in the order of the commits."""
+        stored = DeltaTable(self.folder, version=version)
+        found: Any = pa.table(stored.get_add_actions(flatten=True))
+        files = [
+            _File(
+                path=self.folder / file["path"],
+                rows=file["num_records"],
+                size=file["size_bytes"],
+                low=_moment(file["min.at"]),
+                high=_moment(file["max.at"]),
+            )
+            for file in found.to_pylist()
+        ]
+        return sorted(files, key=lambda file: file.path.name)
 
 
-def _extremes(at: datetime) -> tuple[str, str]:
-    """Milliseconds not after and not before the moment: Delta's statistics have no finer times."""
-    at = at.astimezone(UTC)
-    low = at - timedelta(microseconds=at.microsecond % 1000)
-    high = low if low == at else low + timedelta(milliseconds=1)
+@dataclass(frozen=True)
+class _File:
+    """A file of the history."""
+
+    path: Path
+    rows: int
+    size: int  # in bytes
+    low: datetime  # no change in it is earlier
+    high: datetime  # no change in it is later
+
+
+def _small(files: Sequence[_File]) -> list[_File]:
+    """Small files that follow one another, if there are many such."""
+    for small, run in itertools.groupby(files, lambda file: file.rows < _SMALL):
+        found = list(run)
+        if small and len(found) >= _MANY:
+            return found
+    return []
+
+
+def _extremes(first: datetime, last: datetime) -> tuple[str, str]:
+    """Milliseconds not after the one and not before the other: Delta's statistics know no finer."""
+    low = first.astimezone(UTC)
+    high = last.astimezone(UTC) + timedelta(microseconds=999)
     return _stamp(low), _stamp(high)
 
 

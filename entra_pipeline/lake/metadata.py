@@ -19,6 +19,14 @@ _METADATA: Final = "entra_pipeline"
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A copy of the content as it was from a moment on, until the next change."""
+
+    at: datetime
+    file: str  # name in the folder `<table>_checkpoints`
+
+
+@dataclass(frozen=True)
 class CommitInfo:
     """What the current version of a table says about itself."""
 
@@ -35,6 +43,8 @@ class CommitInfo:
     known_since: datetime  # the history reaches back to here: first_as_of, later if it was trimmed
     changed_as_of: datetime  # the newest time in the history, or when the first rows were read
     changes_version: int | None  # of the history; None: nothing has changed yet
+    changes_since: int  # rows in the history since the last checkpoint
+    checkpoints: tuple[Checkpoint, ...]  # in order of time
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ def properties(info: CommitInfo) -> CommitProperties:
                 "known_since": _text(info.known_since),
                 "changed_as_of": _text(info.changed_as_of),
                 "changes_version": info.changes_version,
+                "changes_since": info.changes_since,
+                "checkpoints": [{"at": _text(c.at), "file": c.file} for c in info.checkpoints],
             }
         },
         # One writer at a time holds the data directory's lock: a conflict is a fault to show.
@@ -107,6 +119,11 @@ def load(root: Path, name: str, version: int) -> CommitInfo:
             known_since=_moment(said, "known_since", first),
             changed_as_of=_moment(said, "changed_as_of", first),
             changes_version=said.get("changes_version"),
+            changes_since=said.get("changes_since", 0),
+            checkpoints=tuple(
+                Checkpoint(datetime.fromisoformat(c["at"]), c["file"])
+                for c in said.get("checkpoints", [])
+            ),
         )
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise LakeError(

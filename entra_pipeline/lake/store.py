@@ -10,6 +10,7 @@ version or the new one, and readers of either are never disturbed.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake import metadata, parquet
+from entra_pipeline.lake import metadata, parquet, upkeep
 from entra_pipeline.lake.diff import Amendment, Step, amended, compared
 from entra_pipeline.lake.errors import LakeError, NewerTableError, RowsError
 from entra_pipeline.lake.history import History, change_schema
@@ -32,17 +33,28 @@ from entra_pipeline.lake.rows import Digest, conform, digest, even, in_order
 from entra_pipeline.tables import Table
 
 _GRACE: Final = timedelta(hours=6)
+# Replaying so many takes about a second.
+_REPLAYED: Final = 200_000
 
 
 class Lake:
     """The tables below one directory. Safe to use from many threads, one table from one at a time.
 
-    `tables` are the declarations known to this program; the registry unless given.
+    `tables` are the declarations known to this program; the registry unless given. `replay`: a
+    question about the past replays at most about so many changes, or as many as the table has rows
+    if that is more.
     """
 
-    def __init__(self, root: Path, tables: Mapping[str, Table] = registry.TABLES) -> None:
+    def __init__(
+        self,
+        root: Path,
+        tables: Mapping[str, Table] = registry.TABLES,
+        *,
+        replay: int = _REPLAYED,
+    ) -> None:
         self.root = root
         self._tables = tables
+        self._replay = replay
 
     def commit(
         self,
@@ -182,8 +194,17 @@ class Lake:
         info, files = found
         names = [field for field in table.schema().names if field in {*table.key, *wanted.names}]
         schema = _selected(table.schema(), names)
-        present = (piece for file in files for piece in parquet.pieces(file, schema))
-        rows = [*History(self.root, table).undo(info.changes_version, present, moment, names)]
+        until = None
+        for checkpoint in info.checkpoints:
+            if checkpoint.at >= moment:
+                files = [str(self._checkpoints(name) / checkpoint.file)]
+                until = checkpoint.at
+                break
+        pieces = (piece for file in files for piece in parquet.pieces(file, schema))
+        history = History(self.root, table)
+        rows = [
+            *history.undo(info.changes_version, pieces, names, after=moment, until=until),
+        ]
         return pa.concat_tables([schema.empty_table(), *rows]).select(wanted.names)
 
     def evolve(self, name: str) -> bool:
@@ -203,27 +224,81 @@ class Lake:
         self._write(table, steps, info, None, 0)
         return True
 
-    def maintain(self, name: str, *, grace: timedelta = _GRACE) -> int:
+    def maintain(
+        self, name: str, *, grace: timedelta = _GRACE, keep: timedelta | None = None
+    ) -> int:
         """Removes files that no version younger than the grace needs; how many there were.
 
-        Also what killed commits left behind. Call it while holding the data directory's lock.
+        Also what killed commits left behind, and old entries of the transaction log. History that
+        is older than `keep`, reckoned from when the table was last read, is dropped; what is kept
+        is gathered in few files. Call it while holding the data directory's lock.
         """
-        stored = self._open(name)
-        if stored is None:
+        info = self.info(name)
+        if info is None:
             return 0
-        hours = max(0, int(grace.total_seconds() // 3600))
-        # A dry run only lists: a real one would add commits of its own to the log, and the last
-        # commit must be the one that says what the table holds.
-        doomed = stored.vacuum(
-            retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True
-        )
-        folder = self.root / name
-        paths = [folder / path for path in doomed if path.endswith(".parquet")]
+        history = History(self.root, self._tables[name])
+        if info.changes_version is not None:
+            info = self._tidied(info, history, None if keep is None else info.as_of - keep)
+        removed = 0
+        for folder in (self.root / name, history.folder):
+            if folder == self.root / name or info.changes_version is not None:
+                removed += upkeep.remove_files(folder, grace) + upkeep.trim_log(folder, grace)
+        named = {checkpoint.file for checkpoint in info.checkpoints}
         oldest = time.time() - grace.total_seconds()
-        paths += [p for p in (folder / "_delta_log").glob("*.tmp") if p.stat().st_mtime < oldest]
-        for path in paths:
+        return removed + upkeep.remove(
+            [
+                path
+                for path in self._checkpoints(name).glob("*.parquet")
+                if path.name not in named and path.stat().st_ctime <= oldest
+            ]
+        )
+
+    def _tidied(self, info: CommitInfo, history: History, until: datetime | None) -> CommitInfo:
+        """Has the history trimmed and gathered, and names what came of it."""
+        assert info.changes_version is not None  # noqa: S101 - narrows for the type checker
+        version, trimmed = history.tidy(info.changes_version, until)
+        if version == info.changes_version:
+            return info
+        known_since = info.known_since if trimmed is None else max(info.known_since, trimmed)
+        info = replace(
+            info,
+            version=info.version + 1,
+            changes_version=version,
+            known_since=known_since,
+            checkpoints=tuple(c for c in info.checkpoints if c.at >= known_since),
+        )
+        self._touch(info, 0)
+        return info
+
+    def _checkpoints(self, name: str) -> Path:
+        return self.root / f"{name}_checkpoints"
+
+    def _checkpointed(self, info: CommitInfo, former: CommitInfo, changes: int) -> CommitInfo:
+        """Counts the changes, and keeps the former content when they have become very many.
+
+        A question about the past then replays no more than about as many changes as the table has
+        rows, however long the history.
+        """
+        if former.changes_since <= max(former.rows, self._replay) or (
+            info.changed_as_of == former.changed_as_of  # a time has one state only, the last
+        ):
+            return replace(info, changes_since=former.changes_since + changes)
+        folder = self._checkpoints(info.table)
+        kept = []
+        for file in self.files(info.table):  # one; none if there were no rows
+            folder.mkdir(exist_ok=True)
+            path = folder / Path(file).name
             path.unlink(missing_ok=True)
-        return len(paths)
+            try:
+                path.hardlink_to(file)
+            except OSError:  # not every file system has links
+                shutil.copyfile(file, path)
+            kept.append(metadata.Checkpoint(former.changed_as_of, path.name))
+        return replace(
+            info,
+            changes_since=former.changes_since + changes if not kept else changes,
+            checkpoints=(*info.checkpoints, *kept),
+        )
 
     def _open(self, name: str) -> DeltaTable | None:
         folder = self.root / name
@@ -274,6 +349,9 @@ class Lake:
         With a former state the history comes first, and a commit without data is made when nothing
         turns out to differ. The rows are counted and hashed on the way.
         """
+        if former is not None:
+            # A clock may be set back; the history's order is that of the commits.
+            changed_as_of = max(info.as_of, former.changed_as_of)
         schema = _commented(table)
         hashing = Digest(table)
         key = table.key[0]  # the only column whose extremes follow from the order
@@ -285,7 +363,7 @@ class Lake:
         ):
             for step in steps:
                 if step.changes is not None:
-                    told = history.dated(step.changes, info.sync_id, info.changed_as_of)
+                    told = history.dated(step.changes, info.sync_id, changed_as_of)
                     changes.write(told)
                 if step.rows.num_rows:
                     hashing.add(step.rows)
@@ -297,10 +375,11 @@ class Lake:
             info = replace(info, rows=data.rows, digest=hashing.close())
             if former is not None and not changes.rows:
                 data.discard()
-                return self._touch(replace(info, changed_as_of=former.changed_as_of), duplicates)
+                return self._touch(info, duplicates)
             if former is not None:
-                named = history.append(changes, former.changes_version, info.changed_as_of)
-                info = replace(info, changes_version=named)
+                named = history.append(changes, former.changes_version, changed_as_of)
+                info = replace(info, changes_version=named, changed_as_of=changed_as_of)
+                info = self._checkpointed(info, former, changes.rows)
             added = data.finish({key: (extremes[0], extremes[-1])} if extremes else {})
             self._replace(table, schema, [*added], info)
         return Commit(info, changed=True, duplicates=duplicates, changes=changes.rows)
@@ -355,6 +434,8 @@ def _following(
             known_since=as_of,
             changed_as_of=as_of,
             changes_version=None,
+            changes_since=0,
+            checkpoints=(),
         )
     return replace(
         current,
@@ -363,8 +444,6 @@ def _following(
         as_of=as_of,
         declaration=table.version,
         cursor=cursor,
-        # A clock may be set back; the history's order is that of the commits.
-        changed_as_of=max(as_of, current.changed_as_of),
     )
 
 

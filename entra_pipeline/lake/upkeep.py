@@ -1,0 +1,69 @@
+"""Keeping Delta tables small: files that nobody needs any more, and entries of the log.
+
+Whatever is removed here was superseded for longer than a grace, so that a reader that opened a
+version a moment ago still finds all of it. Call these while holding the data directory's lock.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from deltalake import DeltaTable
+
+# A checkpoint of the log is written when more entries than this came after the last one: opening a
+# table reads all of them.
+_ENTRIES: Final = 20
+
+
+def remove_files(folder: Path, grace: timedelta) -> int:
+    """Removes data files that no version younger than the grace needs; how many there were.
+
+    Also what killed commits left behind.
+    """
+    hours = max(0, int(grace.total_seconds() // 3600))
+    # A dry run only lists: a real one would add commits of its own to the log, and the last
+    # commit must be the one that says what the table holds.
+    doomed = DeltaTable(folder).vacuum(
+        retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True
+    )
+    paths = [folder / path for path in doomed if path.endswith(".parquet")]
+    oldest = time.time() - grace.total_seconds()
+    paths += [p for p in (folder / "_delta_log").glob("*.tmp") if p.stat().st_mtime < oldest]
+    return remove(paths)
+
+
+def remove(paths: list[Path]) -> int:
+    """Removes the files; how many."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(paths)
+
+
+def trim_log(folder: Path, grace: timedelta) -> int:
+    """Sums up the log where it grew long and removes the entries before; how many files went.
+
+    All versions that were current within the grace can still be opened, and the entry of the
+    current one, which says what the table holds, always stays: a summary has no such words.
+    """
+    log = folder / "_delta_log"
+    summaries = _versions(log, ".checkpoint.parquet")
+    entries = _versions(log, ".json")
+    newest = max(summaries, default=-1)
+    if sum(version > newest for version in entries) > _ENTRIES:
+        DeltaTable(folder).create_checkpoint()
+        summaries = _versions(log, ".checkpoint.parquet")
+    oldest = time.time() - grace.total_seconds()
+    old = [version for version, path in summaries.items() if path.stat().st_mtime <= oldest]
+    needed = max(old, default=0)
+    return remove(
+        [path for found in (entries, summaries) for v, path in found.items() if v < needed]
+    )
+
+
+def _versions(log: Path, suffix: str) -> dict[int, Path]:
+    """Entries or summaries of the log by version."""
+    found = {path: path.name.removesuffix(suffix) for path in log.glob(f"*{suffix}")}
+    return {int(stem): path for path, stem in found.items() if stem.isdigit()}
