@@ -18,7 +18,6 @@ from entra_pipeline.simulator.roles import GLOBAL_ADMINISTRATOR
 from entra_pipeline.simulator.wire import JsonObject, encode_json
 
 CORE, PIM = "Core Directory", "PIM"
-_PARTITION = "BCDFGHJKLMNPQRSTVWXYZ0123456789"
 _APPLICATION_SHARE = 0.2
 
 
@@ -115,10 +114,9 @@ class Writer:
     ) -> JsonObject:
         """A directoryAudit. `failure` is the reason why it failed, if it did."""
         service = "PIM" if activity.service == PIM else "Directory"
-        partition = "".join(rng.choices(_PARTITION, k=5))
         correlation = correlation or new_id(rng)
         return {
-            "id": f"{service}_{new_id(rng)}_{partition}_{rng.getrandbits(28)}",
+            "id": f"{service}_{new_id(rng)}_{rng.getrandbits(20):05X}_{rng.getrandbits(28)}",
             "category": activity.category,
             "correlationId": correlation,
             "result": "failure" if failure else "success",

@@ -7,6 +7,7 @@ epoch, which is what Graph can express. Nothing here knows what the events are.
 
 from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime
+from functools import lru_cache
 
 TICK = 10_000_000
 """Ticks a second."""
@@ -60,9 +61,14 @@ def ticks_of(moment: str) -> int:
 
 def second_of(ticks: int) -> str:
     """The time as Graph writes it with whole seconds: `2026-11-23T08:30:00Z`."""
-    return datetime.fromtimestamp(ticks // TICK, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(ticks // TICK)
 
 
 def fraction_of(ticks: int) -> str:
     """The time as Graph writes it with all its digits: `2026-11-23T08:30:00.1234567Z`."""
     return f"{second_of(ticks)[:-1]}.{ticks % TICK:07d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _written(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

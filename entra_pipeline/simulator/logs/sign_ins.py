@@ -7,12 +7,11 @@ seed give the same sign-ins for the same day, whenever they are asked for.
 
 import random
 import struct
-from datetime import UTC, datetime
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.logs.feed import BLOCK
-from entra_pipeline.simulator.logs.schedule import TICK, Schedule
+from entra_pipeline.simulator.logs.schedule import TICK, Schedule, second_of
 from entra_pipeline.simulator.wire import JsonObject, encode_json
 
 _MAX_PARTS = 200_000
@@ -113,7 +112,7 @@ class SignIns:
             ticks = moment(event)
             if ticks // TICK != second:
                 second = ticks // TICK
-                stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+                stamp = second_of(ticks).encode()
             rows.append(
                 b'{"id":"%b-%b-4%b-a%b-%b","createdDateTime":"%b","correlationId":"%b-%b-4%b-b%b'
                 b'-%b","ipAddress":"203.0.113.%d"%b%b%b%b}'
