@@ -49,7 +49,7 @@ _BATCH: Final = 16_384
 # A day of readings every quarter of an hour makes a hundred files. More than so many small ones
 # of a day become one.
 _SMALL_FILES: Final = 16
-_SMALL: Final = 50_000
+_SMALL: Final = 10_000
 _GRACE: Final = timedelta(hours=6)
 _LOCK_WAIT_S: Final = 600
 
@@ -129,9 +129,8 @@ class Events:
             )
         if not rows.num_rows and covers is None:
             return None
-        ordered = in_order(table, rows)
-        distinct = pa.concat_tables([*ordered.slices()]) if ordered.count else rows
-        repeated = ordered.duplicates
+        distinct = _distinct(table, rows)
+        repeated = rows.num_rows - distinct.num_rows
         adds: list[AddAction] = []
         removes: list[RemoveAction] = []
         replaced = fresh_rows = 0
@@ -347,7 +346,7 @@ class Events:
                 kept = _without(folder / file.path, table, ids)
                 if (add := _write_file(folder, table, day, kept)) is not None:
                     change.adds.append(add)
-        if (add := _write_file(folder, table, day, [_by_time(table, part)])) is not None:
+        if (add := _write_file(folder, table, day, [part])) is not None:
             change.adds.append(add)
         change.inserted = inserted - replaced - repeated
         change.replaced, change.repeated = replaced, repeated
@@ -513,6 +512,18 @@ def _by_day(table: Table, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     found: list[date] = sorted(pc.unique(days).to_pylist())
     for day in found:
         yield day.isoformat(), rows if len(found) == 1 else rows.filter(pc.equal(days, day))
+
+
+def _distinct(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows by time, then id; of one id the last given. Gathered once: that costs the most."""
+    ordered = in_order(table, rows)
+    keys = rows.select([table.time, *table.key])
+    if ordered.order is not None:
+        keys = keys.take(ordered.order)
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
+    if ordered.order is not None:
+        order = pc.take(ordered.order, order)
+    return pa.table(rows.take(order)).cast(table.schema())
 
 
 def _by_time(table: Table, rows: pa.Table) -> pa.Table:

@@ -24,10 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from entra_pipeline.lake import parquet
+from entra_pipeline.lake import log, parquet
 from entra_pipeline.lake.diff import Amendment, Operation, amended, arrow, change_fields
 from entra_pipeline.lake.rows import even
 from entra_pipeline.tables import Table
@@ -91,7 +90,7 @@ class History:
         """
         actions = file.finish({"at": _extremes(at, at)})
         schema = Schema.from_arrow(self._schema)
-        stored = self._open()
+        stored = log.opened(self.folder)
         if stored is None:
             create_table_with_add_actions(
                 str(self.folder),
@@ -111,8 +110,8 @@ class History:
                     [*actions], "append", schema, commit_properties=_ONCE
                 )
             else:  # columns were declared since: all of it has them from now on, as null
-                self._overwrite(stored, [*self._merged(self._stored(named), None), *actions])
-        return DeltaTable(self.folder).version()
+                self._overwrite(stored, [*self._merged(self._stored(stored), None), *actions])
+        return stored.version()
 
     def tidy(self, named: int, until: datetime | None) -> tuple[int, datetime | None]:
         """Drops changes up to the moment, and makes one file of many small ones.
@@ -122,7 +121,7 @@ class History:
         """
         stored = DeltaTable(self.folder)
         self._settle(stored, named)
-        files = self._stored(stored.version())
+        files = self._stored(stored)
         # Not for a few minutes' worth each time: the file that lies across is rewritten.
         if until is not None and not any(file.low < until - _TRIMMED for file in files):
             until = None
@@ -136,7 +135,7 @@ class History:
                 stored.schema(),
                 commit_properties=_ONCE,
             )
-        return DeltaTable(self.folder).version(), until
+        return stored.version(), until
 
     def read(
         self,
@@ -191,14 +190,6 @@ class History:
         for step in amended(key, pieces, amendment):
             yield step.rows
 
-    def _open(self) -> DeltaTable | None:
-        if not (self.folder / "_delta_log").is_dir():
-            return None
-        try:
-            return DeltaTable(self.folder)
-        except TableNotFoundError:
-            return None  # killed during the very first commit
-
     def _settle(self, stored: DeltaTable, named: int) -> None:
         """Drops what came after the named version."""
         if stored.version() != named:
@@ -228,15 +219,16 @@ class History:
         self, named: int | None, after: datetime | None, until: datetime | None
     ) -> list[str]:
         """The files that can have changes of that time, in the order of the commits."""
+        if named is None:
+            return []
         return [
             str(file.path)
-            for file in ([] if named is None else self._stored(named))
+            for file in self._stored(DeltaTable(self.folder, version=named))
             if (after is None or file.high > after) and (until is None or file.low <= until)
         ]
 
-    def _stored(self, version: int) -> list[_File]:
-        """The files of a version, in the order of the commits."""
-        stored = DeltaTable(self.folder, version=version)
+    def _stored(self, stored: DeltaTable) -> list[_File]:
+        """The files of the version opened, in the order of the commits."""
         found: Any = pa.table(stored.get_add_actions(flatten=True))
         files = [
             _File(

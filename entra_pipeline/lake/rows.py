@@ -75,6 +75,40 @@ def conform(table: Table, rows: pa.Table) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
+def conform_deletes(table: Table, deletes: pa.Table) -> pa.Table | None:
+    """What rows to go are known by, in the declared types; None if there are no such rows."""
+    if not deletes.num_rows:
+        return None
+    if not deletes.num_columns:
+        raise RowsError(
+            f"deletes for table {table.name} have no columns, which would delete every row: name "
+            "the columns that rows to go are known by"
+        )
+    names = deletes.column_names
+    return pa.table({name: _conform_values(table, name, deletes.column(name)) for name in names})
+
+
+def conform_within(table: Table, column: str, values: Any) -> tuple[str, Any] | None:
+    """The same for values of one column."""
+    return (column, _conform_values(table, column, values)) if len(values) else None
+
+
+def _conform_values(table: Table, name: str, values: Any) -> Any:
+    where = f"deletes for table {table.name}: column {name}"
+    schema = table.schema()
+    if name not in schema.names:
+        raise RowsError(f"{where} is not declared; columns are {', '.join(schema.names)}")
+    if values.null_count:
+        raise RowsError(f"{where} has nulls, which no row equals; leave those out")
+    kind = schema.field(name).type
+    if pa.types.is_nested(kind):
+        raise RowsError(f"{where} is {kind}; rows to go are known by plain values only")
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise RowsError(f"{where} does not fit the declared {kind} ({error})") from error
+
+
 @dataclass(frozen=True)
 class Ordered:
     """Rows in key order, one a key."""

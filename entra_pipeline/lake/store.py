@@ -19,17 +19,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import create_table_with_add_actions
+from deltalake import DeltaTable
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake import metadata, parquet, upkeep
+from entra_pipeline.lake import log, metadata, parquet, upkeep
 from entra_pipeline.lake.diff import Amendment, Step, amended, compared
-from entra_pipeline.lake.errors import LakeError, NewerTableError, RowsError
+from entra_pipeline.lake.errors import LakeError, NewerTableError
 from entra_pipeline.lake.history import History, change_schema
 from entra_pipeline.lake.metadata import Commit, CommitInfo
-from entra_pipeline.lake.rows import Digest, conform, digest, even, in_order
+from entra_pipeline.lake.rows import (
+    Digest,
+    conform,
+    conform_deletes,
+    conform_within,
+    digest,
+    even,
+    in_order,
+)
 from entra_pipeline.tables import Table
 
 _GRACE: Final = timedelta(hours=6)
@@ -78,16 +84,18 @@ class Lake:
         ordered = in_order(table, conform(table, rows))
         info = _following(current, table, sync_id, as_of, cursor)
         info = replace(info, rows=ordered.count, full_as_of=as_of)
-        if current is None:
+        stored = log.opened(self.root / table.name)
+        if current is None or stored is None:
             first = (Step(piece) for piece in ordered.slices())
-            return self._write(table, first, info, None, ordered.duplicates)
+            return self._write(table, stored, first, info, None, ordered.duplicates)
         # Gathering rows in order costs more than writing them. So the digest is worked out
         # beforehand only where it can spare the writing.
         if current.rows == ordered.count and current.digest == digest(table, ordered):
-            info = replace(info, digest=current.digest)
-            return self._touch(info, ordered.duplicates)
-        steps = compared(table, self._pieces(table, table.schema()), ordered.slices())
-        return self._write(table, steps, info, current, ordered.duplicates)
+            log.touch(stored, info)
+            return Commit(info, changed=False, duplicates=ordered.duplicates, changes=0)
+        former = _pieces(stored.file_uris(), table.schema())
+        steps = compared(table, former, ordered.slices())
+        return self._write(table, stored, steps, info, current, ordered.duplicates)
 
     def amend(
         self,
@@ -113,7 +121,8 @@ class Lake:
         LakeError when there is no former content to amend in today's columns.
         """
         current = self._current(table)
-        if current is None or current.declaration < table.version:
+        stored = log.opened(self.root / table.name)
+        if current is None or stored is None or current.declaration < table.version:
             missing = "was never committed" if current is None else "lacks columns declared since"
             raise LakeError(
                 f"table {table.name} in {self.root} {missing}, so that changes alone do not make "
@@ -122,14 +131,16 @@ class Lake:
         ordered = in_order(table, conform(table, upserts))
         amendment = Amendment(
             pa.concat_tables([*ordered.slices()] or [table.schema().empty_table()]),
-            _deletes(table, deletes),
-            _within(table, within),
+            deletes=None if deletes is None else conform_deletes(table, deletes),
+            within=None if within is None else conform_within(table, *within),
         )
         info = _following(current, table, sync_id, as_of, cursor)
         if amendment.is_empty():
-            return self._touch(replace(info, digest=current.digest), ordered.duplicates)
-        steps = amended(table.key, self._pieces(table, table.schema()), amendment, table)
-        return self._write(table, _even(steps, current.rows), info, current, ordered.duplicates)
+            log.touch(stored, info)
+            return Commit(info, changed=False, duplicates=0, changes=0)
+        former = _pieces(stored.file_uris(), table.schema())
+        steps = _even(amended(table.key, former, amendment, table), current.rows)
+        return self._write(table, stored, steps, info, current, ordered.duplicates)
 
     def info(self, name: str) -> CommitInfo | None:
         """What the current version says about itself; None when nothing was ever committed.
@@ -137,10 +148,10 @@ class Lake:
         No cursor is given for a table of an older declaration: following it would bring columns
         declared since only for the rows that change.
         """
-        stored = self._open(name)
-        if stored is None:
+        version = log.latest(self.root / name)
+        if version is None:
             return None
-        info = metadata.load(self.root, name, stored.version())
+        info = metadata.load(self.root, name, version)
         known = self._tables.get(name)
         if known is not None and info.declaration < known.version:
             info = replace(info, cursor=None)
@@ -200,7 +211,7 @@ class Lake:
                 files = [str(self._checkpoints(name) / checkpoint.file)]
                 until = checkpoint.at
                 break
-        pieces = (piece for file in files for piece in parquet.pieces(file, schema))
+        pieces = _pieces(files, schema)
         history = History(self.root, table)
         rows = [
             *history.undo(info.changes_version, pieces, names, after=moment, until=until),
@@ -221,7 +232,7 @@ class Lake:
         ordered = in_order(table, self.read(name))
         steps = (Step(piece) for piece in ordered.slices())
         info = replace(current, version=current.version + 1, declaration=table.version, cursor=None)
-        self._write(table, steps, info, None, 0)
+        self._write(table, log.opened(self.root / name), steps, info, None, 0)
         return True
 
     def maintain(
@@ -233,16 +244,26 @@ class Lake:
         is older than `keep`, reckoned from when the table was last read, is dropped; what is kept
         is gathered in few files. Call it while holding the data directory's lock.
         """
-        info = self.info(name)
-        if info is None:
+        info, stored = self.info(name), log.opened(self.root / name)
+        if info is None or stored is None:
             return 0
-        history = History(self.root, self._tables[name])
-        if info.changes_version is not None:
-            info = self._tidied(info, history, None if keep is None else info.as_of - keep)
         removed = 0
-        for folder in (self.root / name, history.folder):
-            if folder == self.root / name or info.changes_version is not None:
-                removed += upkeep.remove_files(folder, grace) + upkeep.trim_log(folder, grace)
+        if info.changes_version is not None:
+            history = History(self.root, self._tables[name])
+            until = None if keep is None else info.as_of - keep
+            version, trimmed = history.tidy(info.changes_version, until)
+            if version != info.changes_version:
+                known_since = info.known_since if trimmed is None else trimmed
+                info = replace(
+                    info,
+                    version=info.version + 1,
+                    changes_version=version,
+                    known_since=known_since,
+                    checkpoints=tuple(c for c in info.checkpoints if c.at >= known_since),
+                )
+                log.touch(stored, info)
+            removed += upkeep.tidy(history.folder, grace)
+        removed += upkeep.tidy(self.root / name, grace)
         named = {checkpoint.file for checkpoint in info.checkpoints}
         oldest = time.time() - grace.total_seconds()
         return removed + upkeep.remove(
@@ -252,23 +273,6 @@ class Lake:
                 if path.name not in named and path.stat().st_ctime <= oldest
             ]
         )
-
-    def _tidied(self, info: CommitInfo, history: History, until: datetime | None) -> CommitInfo:
-        """Has the history trimmed and gathered, and names what came of it."""
-        assert info.changes_version is not None  # noqa: S101 - narrows for the type checker
-        version, trimmed = history.tidy(info.changes_version, until)
-        if version == info.changes_version:
-            return info
-        known_since = info.known_since if trimmed is None else max(info.known_since, trimmed)
-        info = replace(
-            info,
-            version=info.version + 1,
-            changes_version=version,
-            known_since=known_since,
-            checkpoints=tuple(c for c in info.checkpoints if c.at >= known_since),
-        )
-        self._touch(info, 0)
-        return info
 
     def _checkpoints(self, name: str) -> Path:
         return self.root / f"{name}_checkpoints"
@@ -300,27 +304,14 @@ class Lake:
             checkpoints=(*info.checkpoints, *kept),
         )
 
-    def _open(self, name: str) -> DeltaTable | None:
-        folder = self.root / name
-        if not (folder / "_delta_log").is_dir():
-            return None
-        try:
-            return DeltaTable(folder)
-        except TableNotFoundError:
-            return None  # killed during the very first commit
-
     def _readable(self, name: str) -> tuple[CommitInfo, list[str]] | None:
         """What the current version says, and its files."""
-        stored = self._open(name)
+        stored = log.opened(self.root / name)
         if stored is None:
             return None
         info = metadata.load(self.root, name, stored.version())
         self._refuse_newer(self._tables[name], info)
         return info, sorted(stored.file_uris())
-
-    def _pieces(self, table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
-        for file in self.files(table.name):
-            yield from parquet.pieces(file, schema)
 
     def _current(self, table: Table) -> CommitInfo | None:
         info = self.info(table.name)
@@ -339,6 +330,7 @@ class Lake:
     def _write(
         self,
         table: Table,
+        stored: DeltaTable | None,
         steps: Iterable[Step],
         info: CommitInfo,
         former: CommitInfo | None,
@@ -352,7 +344,7 @@ class Lake:
         if former is not None:
             # A clock may be set back; the history's order is that of the commits.
             changed_as_of = max(info.as_of, former.changed_as_of)
-        schema = _commented(table)
+        schema = log.commented(table)
         hashing = Digest(table)
         key = table.key[0]  # the only column whose extremes follow from the order
         extremes: list[Any] = []
@@ -373,45 +365,17 @@ class Lake:
                         step.rows.column(key)[-1].as_py(),
                     )
             info = replace(info, rows=data.rows, digest=hashing.close())
-            if former is not None and not changes.rows:
+            if stored is not None and former is not None and not changes.rows:
                 data.discard()
-                return self._touch(info, duplicates)
+                log.touch(stored, info)
+                return Commit(info, changed=False, duplicates=duplicates, changes=0)
             if former is not None:
                 named = history.append(changes, former.changes_version, changed_as_of)
                 info = replace(info, changes_version=named, changed_as_of=changed_as_of)
                 info = self._checkpointed(info, former, changes.rows)
             added = data.finish({key: (extremes[0], extremes[-1])} if extremes else {})
-            self._replace(table, schema, [*added], info)
+            log.replace_files(self.root / table.name, stored, table, added, info)
         return Commit(info, changed=True, duplicates=duplicates, changes=changes.rows)
-
-    def _replace(self, table: Table, schema: pa.Schema, added: list[Any], info: CommitInfo) -> None:
-        """Commits files in place of all others."""
-        folder = self.root / table.name
-        if info.version == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            create_table_with_add_actions(
-                str(folder),
-                Schema.from_arrow(schema),
-                [*added],
-                name=table.name,
-                description=table.doc,
-                commit_properties=metadata.properties(info),
-            )
-        else:
-            DeltaTable(folder).create_write_transaction(
-                added,
-                mode="overwrite",
-                schema=Schema.from_arrow(schema),
-                commit_properties=metadata.properties(info),
-            )
-
-    def _touch(self, info: CommitInfo, duplicates: int) -> Commit:
-        """A commit without data: the log learns that the same rows were seen again."""
-        stored = DeltaTable(self.root / info.table)
-        stored.create_write_transaction(
-            [], mode="append", schema=stored.schema(), commit_properties=metadata.properties(info)
-        )
-        return Commit(info, changed=False, duplicates=duplicates, changes=0)
 
 
 def _following(
@@ -470,48 +434,6 @@ def _selected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([schema.field(name) for name in columns])
 
 
-def _deletes(table: Table, deletes: pa.Table | None) -> pa.Table | None:
-    if deletes is None or not deletes.num_rows:
-        return None
-    columns = {name: _values(table, name, deletes.column(name)) for name in deletes.column_names}
-    if not columns:
-        raise RowsError(
-            f"deletes for table {table.name} have no columns, which would delete every row: name "
-            "the columns that rows to go are known by"
-        )
-    return pa.table(columns)
-
-
-def _within(
-    table: Table, within: tuple[str, pa.Array[Any]] | None
-) -> tuple[str, pa.Array[Any]] | None:
-    if within is None or not len(within[1]):
-        return None
-    return within[0], _values(table, within[0], within[1])
-
-
-def _values(table: Table, name: str, values: Any) -> Any:
-    """Values to look for in a column, in its type."""
-    where = f"deletes for table {table.name}: column {name}"
-    schema = table.schema()
-    if name not in schema.names:
-        raise RowsError(f"{where} is not declared; columns are {', '.join(schema.names)}")
-    if values.null_count:
-        raise RowsError(f"{where} has nulls, which no row equals; leave those out")
-    kind = schema.field(name).type
-    if pa.types.is_nested(kind):
-        raise RowsError(f"{where} is {kind}; rows to go are known by plain values only")
-    try:
-        return values.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise RowsError(f"{where} does not fit the declared {kind} ({error})") from error
-
-
-def _commented(table: Table) -> pa.Schema:
-    """The declared schema with descriptions where Spark and Databricks look for them."""
-    return pa.schema(
-        [
-            field.with_metadata({"comment": column.doc})
-            for field, column in zip(table.schema(), table.columns, strict=True)
-        ]
-    )
+def _pieces(files: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    for file in files:
+        yield from parquet.pieces(file, schema)

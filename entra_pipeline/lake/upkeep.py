@@ -18,20 +18,25 @@ from deltalake import DeltaTable
 _ENTRIES: Final = 20
 
 
-def remove_files(folder: Path, grace: timedelta) -> int:
-    """Removes data files that no version younger than the grace needs; how many there were.
+def tidy(folder: Path, grace: timedelta) -> int:
+    """Removes data files and entries of the log that no version younger than the grace needs.
 
-    Also what killed commits left behind.
+    Also what killed commits left behind. How many files there were.
     """
-    hours = max(0, int(grace.total_seconds() // 3600))
-    # A dry run only lists: a real one would add commits of its own to the log, and the last
-    # commit must be the one that says what the table holds.
-    doomed = DeltaTable(folder).vacuum(
-        retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True
-    )
-    paths = [folder / path for path in doomed if path.endswith(".parquet")]
+    return _remove_data(folder, grace) + _trim_log(folder, grace)
+
+
+def _remove_data(folder: Path, grace: timedelta) -> int:
     oldest = time.time() - grace.total_seconds()
-    paths += [p for p in (folder / "_delta_log").glob("*.tmp") if p.stat().st_mtime < oldest]
+    paths = [p for p in (folder / "_delta_log").glob("*.tmp") if p.stat().st_mtime < oldest]
+    if len(list(folder.glob("*.parquet"))) > 1:
+        hours = max(0, int(grace.total_seconds() // 3600))
+        # A dry run only lists: a real one would add commits of its own to the log, and the last
+        # commit must be the one that says what the table holds.
+        doomed = DeltaTable(folder).vacuum(
+            retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True
+        )
+        paths += [folder / path for path in doomed if path.endswith(".parquet")]
     return remove(paths)
 
 
@@ -42,8 +47,8 @@ def remove(paths: list[Path]) -> int:
     return len(paths)
 
 
-def trim_log(folder: Path, grace: timedelta) -> int:
-    """Sums up the log where it grew long and removes the entries before; how many files went.
+def _trim_log(folder: Path, grace: timedelta) -> int:
+    """Sums up the log where it grew long and removes the entries before.
 
     All versions that were current within the grace can still be opened, and the entry of the
     current one, which says what the table holds, always stays: a summary has no such words.

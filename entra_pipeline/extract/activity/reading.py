@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 PAGE: Final = "1000"
 """Largest `$top` of the logs. Source: https://learn.microsoft.com/graph/api/signin-list"""
 
-CHUNK: Final = 50_000
+CHUNK: Final = 25_000
 """Events that are held before they are written, whatever the window: bounds the memory."""
 
 ATTEMPTS: Final = 3
@@ -343,7 +343,7 @@ class _Reader:
 
 
 class _Writer:
-    """Commits in a thread, one after the other; at most one waits."""
+    """Commits in a thread, one at a time, while the next events are read."""
 
     def __init__(self, reader: _Reader, thread: ThreadPoolExecutor) -> None:
         self._reader = reader
@@ -352,7 +352,7 @@ class _Writer:
 
     def put(self, batches: list[pa.RecordBatch], claim: Span | None, as_of: datetime) -> None:
         """Have it written. Raises what an earlier one met."""
-        self.settle(1)
+        self.settle(0)
         self._pending.append(self._thread.submit(self._reader.commit, [*batches], claim, as_of))
 
     def settle(self, left: int) -> None:
