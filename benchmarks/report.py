@@ -1,11 +1,15 @@
-"""Tables, bounds, and the document that shows them."""
+"""Tables, bounds, and the document that shows them.
+
+What a part measured is kept in a file, so that one part can be measured anew without the others.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,19 +62,49 @@ def bounds_table(bounds: Sequence[Bound]) -> Table:
     )
 
 
-def write(path: Path, tables: Sequence[Table], bounds: Sequence[Bound]) -> None:
+@dataclass(frozen=True)
+class Part:
+    """What one part measured, and on which day (UTC)."""
+
+    measured: str
+    tables: Sequence[Table]
+    bounds: Sequence[Bound]
+
+    def save(self, path: Path) -> None:
+        """Keep it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), default=str))
+
+    @classmethod
+    def load(cls, path: Path) -> Part:
+        """What `save` kept."""
+        kept = json.loads(path.read_text())
+        return cls(
+            kept["measured"],
+            [Table(**table) for table in kept["tables"]],
+            [Bound(**bound) for bound in kept["bounds"]],
+        )
+
+
+def today() -> str:
+    """The day of a measurement."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def write(path: Path, parts: Sequence[Part]) -> None:
     """The document, whole."""
     versions = f"Python {platform.python_version()}, {os.cpu_count()} cores"
-    parts = [
+    days = ", ".join(sorted({part.measured for part in parts}))
+    lines = [
         "# Performance",
         "",
         "Written by `make bench`; every comparison is between processes of one run on one machine,",
         "in turn: read the ratios, not the seconds. CPU and memory are the operating system's own",
         "accounting of each finished process.",
         "",
-        f"Measured {datetime.now(UTC):%Y-%m-%d} with {versions}.",
+        f"Measured {days} with {versions}.",
         "",
-        bounds_table(bounds).markdown(),
-        *(table.markdown() for table in tables),
+        bounds_table([bound for part in parts for bound in part.bounds]).markdown(),
+        *(table.markdown() for part in parts for table in part.tables),
     ]
-    path.write_text("\n".join(line.rstrip() for line in "\n".join(parts).splitlines()) + "\n")
+    path.write_text("\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n")

@@ -1,7 +1,8 @@
 """The read path against Microsoft's Python SDK: users, groups and members.
 
 The SDK has an environment of its own (`sdk_environment`): its hundred packages are no business of
-this project's. It runs last, because it takes longer than everything else together.
+this project's. It would take the better part of an hour, some ten milliseconds for each member:
+so it asks for nothing more after a minute, and the ratios are what they are at least.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from benchmarks.report import Bound, Table
 from benchmarks.sdk_environment import sdk_python
 
 USERS, GROUPS, LATENCY_MS = 10_000, 3_000, 50
+LIMIT_S = 60
 
 
 def main(say: Callable[[str], None], *, quick: bool) -> tuple[list[Table], list[Bound]]:
@@ -30,13 +32,17 @@ def main(say: Callable[[str], None], *, quick: bool) -> tuple[list[Table], list[
         ready.write_text(json.dumps({key: getattr(sim.info, key) for key in names}))
         for label, in_flight, least in (("sequential", 1, 5.0), ("gathered at 20", 20, 1.5)):
             say(f"  Microsoft's SDK, {label}")
-            command = [str(sdk_python()), "-m", "benchmarks.sdk_loop", str(ready), str(in_flight)]
-            theirs = measure(command)
+            command = [str(sdk_python()), "-m", "benchmarks.sdk_loop", str(ready)]
+            theirs = measure([*command, str(in_flight), str(LIMIT_S)])
             env = settings_env(sim, Path(name) / f"data{in_flight}")
             ours = measure(python("benchmarks.extract_once"), env)
-            for what, run in ((f"msgraph-sdk, {label}", theirs), ("product, all tables", ours)):
+            rows_read, groups = theirs.answer["rows"], theirs.answer["groups"]
+            what = f"msgraph-sdk, {label}"
+            if groups < GROUPS:
+                what += f", stopped at {rows_read:,} rows and {groups:,} groups' members"
+            for name_of, run in ((what, theirs), ("product, all tables and groups", ours)):
                 figures = (f"{run.wall_s:.1f}", f"{run.cpu_s:.1f}", f"{run.peak_mib:.0f}")
-                rows.append([what, *figures])
+                rows.append([name_of, *figures])
             ratio = theirs.wall_s / ours.wall_s
             bounds.append(
                 Bound(f"msgraph-sdk {label} ÷ product, wall", ratio, least, at_least=True)

@@ -1,6 +1,7 @@
 """Microsoft's Python SDK reading users, groups and every group's members, in its own environment.
 
-Arguments: the simulator's ready file, and how many member reads are in flight (1 = sequential).
+Arguments: the simulator's ready file, how many member reads are in flight (1 = sequential), and
+after how many seconds no further page is asked for.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ Members = MembersRequestBuilder.MembersRequestBuilderGetRequestConfiguration
 MembersQuery = MembersRequestBuilder.MembersRequestBuilderGetQueryParameters
 
 
-async def main(ready: dict, in_flight: int) -> dict:
+async def main(ready: dict, in_flight: int, limit_s: float) -> dict:
     credential = ClientSecretCredential(
         ready["tenant_id"],
         ready["client_id"],
@@ -61,7 +62,7 @@ async def main(ready: dict, in_flight: int) -> dict:
         nonlocal rows
         page = await builder.get(request_configuration=configuration)
         found = list(page.value or [])
-        while page.odata_next_link:
+        while page.odata_next_link and time.perf_counter() - started < limit_s:
             page = await builder.with_url(page.odata_next_link).get()
             found += page.value or []
         rows += len(found)
@@ -70,13 +71,17 @@ async def main(ready: dict, in_flight: int) -> dict:
     await whole(graph.users, Users(query_parameters=UsersQuery(top=999)))
     groups = await whole(graph.groups, Groups(query_parameters=GroupsQuery(select=["id"], top=999)))
     gate = asyncio.Semaphore(in_flight)
+    read = 0
 
     async def members(group_id: str) -> None:
+        nonlocal read
         async with gate:
-            await whole(
-                graph.groups.by_group_id(group_id).members,
-                Members(query_parameters=MembersQuery(select=["id"], top=999)),
-            )
+            if time.perf_counter() - started < limit_s:
+                await whole(
+                    graph.groups.by_group_id(group_id).members,
+                    Members(query_parameters=MembersQuery(select=["id"], top=999)),
+                )
+                read += 1
 
     if in_flight == 1:
         for group in groups:
@@ -84,10 +89,9 @@ async def main(ready: dict, in_flight: int) -> dict:
     else:
         await asyncio.gather(*(members(group.id) for group in groups))
     await credential.close()
-    return {"wall_s": time.perf_counter() - started, "rows": rows}
+    return {"wall_s": time.perf_counter() - started, "rows": rows, "groups": read}
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(asyncio.run(main(json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2]))))
-    )
+    document = json.loads(Path(sys.argv[1]).read_text())
+    print(json.dumps(asyncio.run(main(document, int(sys.argv[2]), float(sys.argv[3])))))

@@ -38,7 +38,7 @@ _LISTED = "service_principals.listed"
 _SERVICE_PRINCIPAL = "sp:"
 """Marks the keys of reads that ask a service principal for its groups."""
 
-_TOGETHER = 1 << 16
+_TOGETHER = 1 << 15
 """Members of several groups that are worked on at once: each step costs something for every call,
 and most groups are small."""
 
