@@ -111,7 +111,7 @@ class History:
                 )
             else:  # columns were declared since: all of it has them from now on, as null
                 self._overwrite(stored, [*self._merged(self._stored(stored), None), *actions])
-        return stored.version()
+        return DeltaTable(self.folder).version()
 
     def tidy(self, named: int, until: datetime | None) -> tuple[int, datetime | None]:
         """Drops changes up to the moment, and makes one file of many small ones.
@@ -135,7 +135,7 @@ class History:
                 stored.schema(),
                 commit_properties=_ONCE,
             )
-        return stored.version(), until
+        return DeltaTable(self.folder).version(), until
 
     def read(
         self,

@@ -238,6 +238,7 @@ class Bench:
         simulator: Simulator | None = None,
         accept_shrink: frozenset[str] = frozenset(),
         on_progress: Callable[[Progress], None] | None = None,
+        full: bool = True,
         **settings: Any,
     ) -> Outcome:
         chosen = settings_for(simulator or self.simulator, path, **settings)
@@ -254,6 +255,7 @@ class Bench:
                 books,
                 sync_id,
                 tables,
+                full=full,
                 accept_shrink=accept_shrink,
                 on_progress=on_progress,
             )

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entra_pipeline.lake import LakeError, NewerTableError, RowsError
@@ -340,6 +340,7 @@ moments = st.integers(0, 30).map(lambda n: NOON + n * HOUR)
 spans = st.lists(st.tuples(moments, moments), max_size=8)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(spans, moments, moments)
 def test_missing_and_covered_together_are_the_whole(
     covered: list[Span], start: datetime, end: datetime
