@@ -114,9 +114,10 @@ WHERE NOT EXISTS (
       AND coalesce(o.scope, '') = coalesce(n.scope, '')
 );
 
--- Numbers follow the order above; every part is in the order of its table.
+-- Numbers in an order of their own: equal tables give equal numbers, whatever thread came first.
 CREATE TABLE internal.entitlements AS
-SELECT (row_number() OVER () - 1)::INTEGER AS eix,
+SELECT (row_number() OVER (ORDER BY p.kind, p.resource_id, p.permission, p.scope) - 1)::INTEGER
+           AS eix,
        CASE p.kind
            WHEN 'role' THEN 'role:' || p.resource_id || '@' || p.scope
            WHEN 'license' THEN 'license:' || p.resource_id
