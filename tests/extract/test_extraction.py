@@ -103,7 +103,9 @@ def test_what_is_spent_is_that_of_this_extraction(rig: Rig) -> None:
     second = rig.sync("users", "groups", full=True)
     for name in ("users", "groups"):
         assert first[name].requests == second[name].requests > 0
-        assert first[name].bytes == second[name].bytes > 0
+        # Links to go on from hold a time, which is not always of the same length.
+        assert first[name].bytes == pytest.approx(second[name].bytes, abs=64)
+        assert second[name].bytes > 0
 
 
 def test_credentials_alone_read_both_kinds_of_owner_and_publish_nothing_else(rig: Rig) -> None:
