@@ -94,6 +94,8 @@ async def _one(outer: Request, item: JsonObject, version: str, send: Send) -> Re
         return _error(400, "BadRequest", "Batches cannot be nested.")
     if body is not None and "content-type" not in headers:
         return _error(400, "BadRequest", "Write request without Content-Type header.")
+    if "client-request-id" in outer.headers:
+        headers.setdefault("client-request-id", outer.headers["client-request-id"])
     inner = Request(
         method=item["method"].upper(),
         path=path,

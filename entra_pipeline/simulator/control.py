@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.delta import Deltas
@@ -17,6 +18,7 @@ from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import COLLECTIONS, RELATIONS
 from entra_pipeline.simulator.wire import Request, Response, decode_json, encode_json
+from entra_pipeline.simulator.writes.effects import Effects
 
 Mutate = Callable[[Directory, random.Random, int], list[Any]]
 
@@ -32,6 +34,7 @@ class Control:
         statistics: Statistics,
         mutate: Mutate,
         deltas: Deltas,
+        effects: Effects,
     ) -> None:
         self._directory = directory
         self._clock = clock
@@ -39,6 +42,7 @@ class Control:
         self._statistics = statistics
         self._mutate = mutate
         self._deltas = deltas
+        self._effects = effects
 
     def answer(self, request: Request) -> Response:
         """Answer a request whose path starts with `/_sim/`."""
@@ -64,6 +68,9 @@ class Control:
                     return _json({"rules": len(self._faults.rules)})
                 case ("GET", "faults"):
                     return _json({"rules": [rule.text for rule in self._faults.rules]})
+                case ("GET", "effects"):
+                    after = dict(parse_qsl(request.query)).get("after", "0")
+                    return _json({"effects": self._effects.after(int(after))})
                 case ("POST", "mutate"):
                     return self._change(_body(request))
                 case ("POST", "delta"):

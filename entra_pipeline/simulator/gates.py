@@ -40,6 +40,12 @@ class Gates:
         caller: Caller = call.request.caller
         call.headers = self._throttle.charge(caller.app_id, call.units, bucket)
 
+    def charge_write(self, call: Call, writes: int) -> None:
+        """Spend a write's resource unit and its share of the write quota; 429 when used up."""
+        call.units = 1
+        caller: Caller = call.request.caller
+        call.headers = self._throttle.charge_write(caller.app_id, writes)
+
     def allow(self, request: Request, acceptable: Acceptable, license_need: License) -> None:
         """403 without a sufficient permission; 400 or 403 without the licence."""
         caller: Caller = request.caller

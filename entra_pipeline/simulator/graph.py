@@ -1,12 +1,13 @@
 """Microsoft Graph: from a path to the collection, object or function that it names.
 
 Routing reads the declarations in entity_sets.py and navigations.py; answering is left to
-listing.py (collections), functions.py (actions) and delta.py. Reads only: a write to a known path
-is refused with 405. A handler of writes would be looked up in `Graph._answer`, by method and set.
+listing.py (collections), functions.py (actions) and delta.py. Writes are the business of the folder
+writes; a write that it does not know is refused here with 405.
 """
 
 import re
 import uuid
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from entra_pipeline.simulator import functions, roles, schema
@@ -75,12 +76,19 @@ class Graph:
         self._objects = Objects(directory, options, self._gates, self.encoders)
         self._logs = Logs(logs, clock, options, self._gates, self.encoders)
         self.deltas = Deltas(directory, clock, options, self.encoders)
+        self.gates = self._gates
+        self.writer: Callable[[Call, Sequence[str]], Response | None] | None = None
+        """Answers writes; None from it for a path that it does not know."""
+        self.before: list[Callable[[], None]] = []
+        """Called before every request: what happens by itself as time passes."""
 
     def handle(self, request: Request) -> Response:
         """Answer a request; errors become responses, with ids and the cost header."""
         call = Call(request)
         try:
             request.caller = request.caller or self._identity.caller(request.headers)
+            for happen in self.before:
+                happen()
             response = self._answer(call)
         except GraphError as error:
             request_id = str(uuid.uuid4())
@@ -108,6 +116,10 @@ class Graph:
             raise no_segment("")
         if segments[0].lower() == "me":
             segments = self._me(request, segments)
+        if request.method != "GET" and self.writer is not None:
+            written = self.writer(call, segments)
+            if written is not None:
+                return written
         if request.method != "GET" and request.method != "POST":
             raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
         lowered = tuple(segment.lower() for segment in segments)

@@ -61,6 +61,8 @@ class Caller:
     expires: float
     hidden_kinds: frozenset[str] = frozenset()
     resource: str = "graph"
+    principal_id: str = ""
+    """The object that acts: the signed-in user, or the application's service principal."""
 
 
 @dataclass
@@ -159,6 +161,7 @@ class IdentityPlatform:
             float(claims["exp"]),
             hidden_kinds(granted),
             kind,
+            user_id or client.object_id,
         )
         return token
 

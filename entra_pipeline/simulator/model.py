@@ -124,4 +124,6 @@ class Options:
     """Events of a page that the next page begins with."""
     log_disorder: bool = False
     """Whether the events of a page come in no order."""
+    write_quota: int | None = None
+    """Writes in 150 seconds that an application may make; None for any number."""
     granted: frozenset[str] = field(default_factory=frozenset)

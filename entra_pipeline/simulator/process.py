@@ -43,6 +43,9 @@ class Info:
     """PEM of an RSA key and its certificate, registered with the client."""
     federated_token_file: str
     """An external token that the client may present as a federated assertion."""
+    writer_client_id: str | None = None
+    """The second application, which may write; None unless asked for."""
+    writer_client_secret: str | None = None
 
 
 class Simulator:
@@ -72,6 +75,11 @@ class Simulator:
         )["changes"]
         return made
 
+    def effects(self, after: int = 0) -> list[dict[str, Any]]:
+        """What Graph requests really changed: `GET /_sim/effects`, with numbers above `after`."""
+        found: list[dict[str, Any]] = self._control("GET", f"effects?after={after}")["effects"]
+        return found
+
     def faults(self, rules: Sequence[dict[str, Any]]) -> None:
         """Put these fault rules in force instead of the present ones."""
         self._control("POST", "faults", list(rules))
@@ -96,10 +104,13 @@ class Simulator:
         """The tenant's raw JSON: a list for a collection, source -> targets for a relation."""
         return self._control("GET", f"tenant/{name}")
 
-    def token(self) -> str:
-        """An access token for Graph with everything the simulated application may do."""
+    def token(self, *, writer: bool = False) -> str:
+        """An access token for Graph with everything the application (or the writer) may do."""
+        info = self.info
+        client_id = info.writer_client_id if writer else info.client_id
+        secret = info.writer_client_secret if writer else info.client_secret
         form = (
-            f"client_id={self.info.client_id}&client_secret={self.info.client_secret}"
+            f"client_id={client_id}&client_secret={secret}"
             f"&grant_type=client_credentials&scope={self.info.graph_url}/.default"
         )
         url = f"{self.info.http_graph_url}/{self.info.tenant_id}/oauth2/v2.0/token"
@@ -127,6 +138,7 @@ def running(
     tenant: Path | None = None,
     http: bool = True,
     throttle: str = "off",
+    write_quota: int | None = None,
     license: str | None = None,
     cloud: str | None = None,
     latency_ms: float = 0.0,
@@ -148,6 +160,9 @@ def running(
     port: int = 0,
     without_permission: Sequence[str] = (),
     with_permission: Sequence[str] = (),
+    writer: bool = False,
+    writer_roles: Sequence[str] = (),
+    writer_without_permission: Sequence[str] = (),
     timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[Simulator]:
     """Start a simulator, wait until it accepts connections, kill it at the end.
@@ -167,6 +182,7 @@ def running(
         ("tls-dir", tls_dir),
         ("port", port),
         ("throttle", throttle),
+        ("write-quota", write_quota),
         ("latency-ms", latency_ms),
         ("replication-lag", replication_lag),
         ("empty-pages", empty_pages),
@@ -189,6 +205,12 @@ def running(
         options += ["--without-permission", permission]
     for permission in with_permission:
         options += ["--with-permission", permission]
+    if writer:
+        options.append("--writer")
+    for role in writer_roles:
+        options += ["--writer-role", role]
+    for permission in writer_without_permission:
+        options += ["--writer-without-permission", permission]
     with tempfile.TemporaryDirectory(prefix="entra-simulator-") as scratch:
         ready = Path(scratch) / "ready.json"
         output = Path(scratch) / "output"

@@ -7,6 +7,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -37,9 +38,14 @@ from entra_pipeline.simulator.model import Options
 from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import Tenant, TenantFileError, load
-from entra_pipeline.simulator.throttle import Throttle
+from entra_pipeline.simulator.throttle import WRITES_PER_150_S, Throttle
 from entra_pipeline.simulator.tokens import ClientCertificate
 from entra_pipeline.simulator.wire import JsonObject
+from entra_pipeline.simulator.writes.effects import Effects
+from entra_pipeline.simulator.writes.needs import WRITER_GRANTED
+from entra_pipeline.simulator.writes.routes import Writes
+from entra_pipeline.simulator.writes.write import Service
+from entra_pipeline.simulator.writes.writer import register
 
 CLOUDS = ("global", "usgov", "usgov_dod", "china", "govsg", "bleu", "delos", "usnat", "ussec")
 _KEEP_ALIVE_S = 120
@@ -67,6 +73,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tls-dir", type=Path, help="keep certificates and client secret here")
     made.add_argument("--latency-ms", type=float, default=0.0, help="wait before each answer (0)")
     made.add_argument("--throttle", choices=("off", "s", "m", "l"), default="off")
+    made.add_argument("--writer", action="store_true", help="a second application that may write")
+    made.add_argument("--writer-role", action="append", default=[], metavar="ROLE")
+    made.add_argument("--writer-without-permission", action="append", default=[], metavar="P")
+    made.add_argument(
+        "--write-quota",
+        type=_positive,
+        nargs="?",
+        const=WRITES_PER_150_S,
+        metavar="N",
+        help=f"writes in 150 seconds for an application ({WRITES_PER_150_S}; any number)",
+    )
     made.add_argument("--faults", type=Path, help="JSON file of fault rules")
     made.add_argument("--replication-lag", type=float, default=0.0, metavar="S")
     made.add_argument("--license", choices=("free", "p1", "p2"), default="p2")
@@ -201,6 +218,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         log_late_s=arguments.log_late,
         log_repeats=arguments.log_repeats,
         log_disorder=arguments.log_disorder,
+        write_quota=arguments.write_quota,
         granted=(frozenset(GRANTED) | frozenset(arguments.with_permission))
         - frozenset(arguments.without_permission),
     )
@@ -213,23 +231,44 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     files = certificates.prepare(tls_directory)
     options = _options(arguments)
     clock = Clock()
-    directory = Directory(_tenant(arguments), clock)
+    tenant = _tenant(arguments)
+    writer = _writer(tenant, arguments, tls_directory)
+    directory = Directory(tenant, clock)
     client = _client(directory, options, files, tls_directory)
-    identity = IdentityPlatform(directory, clock, [client])
+    identity = IdentityPlatform(directory, clock, [client] if writer is None else [client, writer])
     token_file = tls_directory / "federated_token"
     certificates.write_private(token_file, identity.federated_token(client).encode())
     faults = Faults(options.seed)
     if arguments.faults is not None:
         faults.replace(_read_json(arguments.faults))
     statistics = Statistics()
-    throttle = Throttle(options.throttle, clock, directory.tenant.tenant_id)
+    throttle = Throttle(options.throttle, clock, directory.tenant.tenant_id, options.write_quota)
     recorded = Recorded()
     logs = build_logs(directory, clock, options, recorded)
     graph = Graph(directory, clock, options, identity, throttle, logs)
     graph.encoders.warm(hidden_kinds(options.granted))
     trail = Trail(directory, clock, recorded, options.seed)
+    effects = Effects()
+    service = Service(
+        directory,
+        clock,
+        options,
+        graph.gates,
+        graph.encoders,
+        trail,
+        effects,
+        random.Random(f"{options.seed}:writes"),
+        directory,
+    )
+    graph.writer = Writes(service).answer
     control = Control(
-        directory, clock, faults, statistics, partial(_mutate, trail.observe), graph.deltas
+        directory,
+        clock,
+        faults,
+        statistics,
+        partial(_mutate, trail.observe),
+        graph.deltas,
+        effects,
     )
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()
@@ -251,6 +290,8 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         "pid": os.getpid(),
         "client_certificate_file": str(files.client.resolve()),
         "federated_token_file": str(token_file.resolve()),
+        "writer_client_id": writer.app_id if writer else None,
+        "writer_client_secret": writer.secret if writer else None,
     }
     servers = [(_server(app, files.server), secure)]
     if plain:
@@ -270,20 +311,37 @@ def _client(
         (each["id"] for each in service_principals if each.get("appId") == app_id),
         roles.derived_id(directory, "client service principal"),
     )
-    secret_file = kept / "client_secret"
-    if secret_file.exists():
-        secret = secret_file.read_text().strip()
-    else:
-        secret = secrets.token_urlsafe(30)
-        certificates.write_private(secret_file, secret.encode())
     return Client(
         app_id=app_id,
         object_id=object_id,
-        secret=secret,
+        secret=_secret(kept / "client_secret"),
         permissions=options.granted,
         certificates=[ClientCertificate.from_file(files.client)],
         federated=[("https://issuer.simulator.invalid", "entra_pipeline")],
     )
+
+
+def _writer(tenant: Tenant, arguments: argparse.Namespace, kept: Path) -> Client | None:
+    if not arguments.writer:
+        return None
+    directory = Directory(tenant)
+    app_id = roles.derived_id(directory, "writer")
+    object_id = roles.derived_id(directory, "writer service principal")
+    try:
+        register(tenant, app_id, object_id, arguments.writer_role)
+    except ValueError as error:
+        raise StartError(f"--writer-role: {error}") from error
+    granted = frozenset(WRITER_GRANTED) - frozenset(arguments.writer_without_permission)
+    return Client(app_id, object_id, _secret(kept / "writer_client_secret"), granted)
+
+
+def _secret(path: Path) -> str:
+    """A client secret: the one kept in the file, or a new one that is kept there."""
+    if path.exists():
+        return path.read_text().strip()
+    secret = secrets.token_urlsafe(30)
+    certificates.write_private(path, secret.encode())
+    return secret
 
 
 def _read_json(path: Path) -> Any:

@@ -12,6 +12,11 @@ from entra_pipeline.simulator.errors import GraphError
 UNITS_PER_10_S: dict[str, int] = {"s": 3500, "m": 5000, "l": 8000}
 """Resource units per application and tenant, by tenant size (under 50, 50 to 500, more users)."""
 
+WRITES_PER_150_S = 3000
+"""Writes of one application in one tenant."""
+_TENANT_WRITES_PER_300_S = 18_000
+"""Writes of all applications in one tenant."""
+
 _BUCKETS: dict[str, tuple[int, float, bool]] = {
     "reports": (5, 10.0, True),
     "sign_in_activity": (10, 60.0, True),
@@ -30,7 +35,9 @@ def units(base: int, *, select: bool, expand: bool, top: int | None) -> int:
 class Throttle:
     """The limits of one tenant; sizes `off`, `s`, `m`, `l`."""
 
-    def __init__(self, size: str, clock: Clock, tenant_id: str) -> None:
+    def __init__(
+        self, size: str, clock: Clock, tenant_id: str, write_quota: int | None = None
+    ) -> None:
         self._clock = clock
         self._tenant_id = tenant_id
         self._limit = UNITS_PER_10_S.get(size)
@@ -38,6 +45,12 @@ class Throttle:
         """Application -> units in its bucket, and when that was true."""
         self._recent: dict[str, deque[float]] = {}
         self.refused = 0
+        self._write_quota = write_quota
+        """Writes in 150 seconds that an application may make; None for any number."""
+        self._written: dict[str, tuple[float, float]] = {}
+        """Application, or the whole tenant, -> writes in its bucket, and when that was true."""
+        self.writes = 0
+        """Writes of the quota that have been spent."""
 
     def charge(self, app_id: str, cost: int, bucket: str | None) -> dict[str, str]:
         """Spend the units. Returns headers; raises GraphError 429 when a limit is reached."""
@@ -60,6 +73,34 @@ class Throttle:
         share = 1 - level / limit
         if share >= 0.8:
             headers["x-ms-throttle-limit-percentage"] = f"{share:.2f}"
+        return headers
+
+    def charge_write(self, app_id: str, writes: int) -> dict[str, str]:
+        """Spend one resource unit and so many writes. As `charge`."""
+        shares: list[float] = []
+        if self._write_quota is not None:
+            now = self._clock.monotonic()
+            levels: list[tuple[str, float]] = []
+            for owner, size, window in (
+                (app_id, self._write_quota, 150.0),
+                ("tenant", max(_TENANT_WRITES_PER_300_S, self._write_quota), 300.0),
+            ):
+                level, at = self._written.get(owner, (float(size), now))
+                level = min(float(size), level + (now - at) * size / window)
+                self._written[owner] = (level, now)
+                if level < writes:
+                    wait = (writes - level) * window / size
+                    raise self._refusal(app_id, "Write", "WriteLimitExceeded", wait)
+                levels.append((owner, level - writes))
+                shares.append(1 - (level - writes) / size)
+            headers = self.charge(app_id, 1, None)
+            self._written.update({owner: (level, now) for owner, level in levels})
+        else:
+            headers = self.charge(app_id, 1, None)
+        self.writes += writes
+        if shares and max(shares) >= 0.8:
+            told = float(headers.get("x-ms-throttle-limit-percentage", "0"))
+            headers["x-ms-throttle-limit-percentage"] = f"{max(told, *shares):.2f}"
         return headers
 
     def _spend_class(self, app_id: str, bucket: str) -> None:

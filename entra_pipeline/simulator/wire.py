@@ -56,6 +56,8 @@ class Response:
     """A template such as `GET /groups/{id}/members`: names the row in the statistics."""
     units: int = 0
     """Resource units spent."""
+    effects: int = 0
+    """Changes that the request made to the directory."""
     reset: bool = False
     """A fault: the connection is reset instead."""
     truncate_at: int | None = None

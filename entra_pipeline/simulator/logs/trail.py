@@ -5,8 +5,9 @@ of targets are those of captured logs. Whatever belongs to the service's own boo
 counts, registration report) leaves none.
 """
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from entra_pipeline.simulator import roles
 from entra_pipeline.simulator.clock import Clock
@@ -118,6 +119,8 @@ class Trail:
         self._recorded = recorded
         self._rng = random.Random(f"{seed}:trail")
         self._writer = Writer(directory)
+        self._by: tuple[JsonObject, str] | None = None
+        """Who is changing things by name, and under which id; None: somebody who may."""
         self._assignments: dict[str, Callable[[str, JsonObject], list[_Entry]]] = {
             "role_assignments": self._role,
             "role_assignment_schedule_instances": self._pim_role,
@@ -126,6 +129,15 @@ class Trail:
             "app_role_assignments": self._app_role,
             "oauth2_permission_grants": self._consent,
         }
+
+    @contextlib.contextmanager
+    def by(self, initiator: JsonObject, correlation: str) -> Iterator[None]:
+        """What happens in here was done by this initiator, in one request."""
+        self._by = (initiator, correlation)
+        try:
+            yield
+        finally:
+            self._by = None
 
     def observe(
         self,
@@ -143,19 +155,39 @@ class Trail:
         entries = self._entries(operation, target, ids, before, after)
         if not entries:
             return
-        initiator, correlation = self._writer.initiator(self._rng), new_id(self._rng)
+        by = self._by or (self._writer.initiator(self._rng), new_id(self._rng))
         for activity, targets in entries:
-            at = self._recorded.stamp(ticks(self._clock.time()))
-            entry = self._writer.entry(
-                self._rng,
-                at,
-                activity,
-                targets,
-                initiator=initiator,
-                correlation=correlation,
-                details=self._pim_details(after or before or {}) if activity.service == PIM else (),
-            )
-            self._recorded.add(at, encode_json(entry))
+            details = self._pim_details(after or before or {}) if activity.service == PIM else ()
+            self._write(activity, targets, by, details)
+
+    def note(
+        self,
+        activity: Activity,
+        targets: list[JsonObject],
+        details: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Write an entry for what changes no object of the directory (sessions, passwords)."""
+        by = self._by or (self._writer.initiator(self._rng), new_id(self._rng))
+        self._write(activity, targets, by, details)
+
+    def _write(
+        self,
+        activity: Activity,
+        targets: list[JsonObject],
+        by: tuple[JsonObject, str],
+        details: Sequence[tuple[str, str]],
+    ) -> None:
+        at = self._recorded.stamp(ticks(self._clock.time()))
+        entry = self._writer.entry(
+            self._rng,
+            at,
+            activity,
+            targets,
+            initiator=by[0],
+            correlation=by[1],
+            details=details,
+        )
+        self._recorded.add(at, encode_json(entry))
 
     def _entries(
         self,
