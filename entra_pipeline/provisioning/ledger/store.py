@@ -7,9 +7,7 @@ requests (`work`), and whether something should be allowed (`guards`, `policy`).
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +22,15 @@ from entra_pipeline.provisioning.errors import (
     RequestError,
     TransitionError,
 )
-from entra_pipeline.provisioning.ledger import schema
+from entra_pipeline.provisioning.ledger import rows, schema
 from entra_pipeline.provisioning.ledger.database import Database, sqlite_url
-from entra_pipeline.provisioning.ledger.schema import micros, moment
+from entra_pipeline.provisioning.ledger.rows import Approval, Filed
+from entra_pipeline.provisioning.ledger.schema import micros
 from entra_pipeline.provisioning.ledger.writing import Transaction, transaction
 from entra_pipeline.provisioning.plans import Plan
-from entra_pipeline.provisioning.states import REQUEST_MOVES, OperationState, RequestState
+from entra_pipeline.provisioning.states import OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, IdentityKind, Request, Source, Tier
 
-_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 LARGEST_BATCH: Final = 10_000
 Clock = Callable[[], datetime]
 
@@ -40,36 +38,6 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Filed:
-    """A request as the ledger has it."""
-
-    id: str
-    request: Request
-    state: RequestState
-    reasons: tuple[str, ...]
-    batch_id: str
-    plan_hash: str | None
-    tier: Tier | None
-    filed_at: datetime
-    due_at: datetime
-    changed_at: datetime
-    ended_by: str | None
-    claimed_by: str | None
-
-
-@dataclass(frozen=True)
-class Approval:
-    """What somebody said of a plan."""
-
-    id: str
-    plan_hash: str
-    verdict: str
-    identity: Identity
-    note: str | None
-    at: datetime
 
 
 class Ledger:
@@ -122,8 +90,8 @@ class Ledger:
                     sa.select(table).where(table.c.idempotency_key.in_(keys))
                 )
             }
-            batch = new_id("batch", tx.now)
-            rows, ids = [], []
+            batch = rows.new_id("batch", tx.now)
+            new, ids = [], []
             for request in requests:
                 document = canonical.text(request.document())
                 if (earlier := known.get(request.idempotency_key)) is not None:
@@ -134,10 +102,10 @@ class Ledger:
                         )
                     ids.append(earlier.id)
                     continue
-                ids.append(new_id("req", tx.now, len(ids)))
-                rows.append(self._row(ids[-1], batch, request, document, tx.now))
-            tx.insert(table, "filed", rows)
-            return self._filed(tx.connection, ids)
+                ids.append(rows.new_id("req", tx.now, len(ids)))
+                new.append(self._row(ids[-1], batch, request, document, tx.now))
+            tx.insert(table, "filed", new)
+            return rows.filed(tx.connection, ids)
 
     def _row(
         self, key: str, batch: str, request: Request, document: str, now: int
@@ -170,13 +138,13 @@ class Ledger:
     def request(self, key: str) -> Filed:
         """One request. NotFoundError if there is none of that id."""
         with self.database.read() as connection:
-            return self._filed(connection, [key])[0]
+            return rows.filed(connection, [key])[0]
 
     def batch(self, batch_id: str) -> list[Filed]:
         """The requests that were filed together."""
         with self.database.read() as connection:
             query = sa.select(schema.requests).where(schema.requests.c.batch_id == batch_id)
-            return [_as_filed(row) for row in connection.execute(query.order_by("id"))]
+            return [rows.as_filed(row) for row in connection.execute(query.order_by("id"))]
 
     def requests(
         self,
@@ -196,7 +164,7 @@ class Ledger:
         if before is not None:
             query = query.where(table.c.id < before)
         with self.database.read() as connection:
-            return [_as_filed(row) for row in connection.execute(query)]
+            return [rows.as_filed(row) for row in connection.execute(query)]
 
     def plan(self, plan_hash: str) -> Plan:
         """The plan of that hash; a beginning of at least eight characters that is one plan's will
@@ -221,7 +189,7 @@ class Ledger:
         table = schema.approvals
         with self.database.read() as connection:
             query = sa.select(table).where(table.c.plan_hash == plan_hash).order_by(table.c.at)
-            return [_as_approval(row) for row in connection.execute(query)]
+            return [rows.as_approval(row) for row in connection.execute(query)]
 
     # ---- planning ------------------------------------------------------------------------------
 
@@ -233,7 +201,7 @@ class Ledger:
         if plan.tenant_id != self.tenant_id:
             raise LedgerError(f"the plan is for tenant {plan.tenant_id}, not {self.tenant_id}")
         with transaction(self.database, self.clock()) as tx:
-            found = self._filed(tx.connection, list(plan.requests))
+            found = rows.filed(tx.connection, list(plan.requests))
             for filed in found:
                 document = canonical.digest(canonical.text(filed.request.document()))
                 if plan.requests[filed.id] != document or filed.batch_id != batch_id:
@@ -247,7 +215,7 @@ class Ledger:
                     operation.tier, tiers.get(operation.request_id, Tier.ORDINARY)
                 )
             for filed in found:
-                self._move(
+                rows.move(
                     tx,
                     filed,
                     RequestState.PLANNED,
@@ -256,8 +224,8 @@ class Ledger:
                     tier=int(tiers.get(filed.id, Tier.ORDINARY)),
                 )
                 if state is RequestState.APPROVED:
-                    self._move(tx, self._filed(tx.connection, [filed.id])[0], state)
-            return self._filed(tx.connection, list(plan.requests))
+                    rows.move(tx, rows.filed(tx.connection, [filed.id])[0], state)
+            return rows.filed(tx.connection, list(plan.requests))
 
     def _keep(self, tx: Transaction, batch_id: str, plan: Plan) -> None:
         if tx.connection.execute(
@@ -306,9 +274,9 @@ class Ledger:
     def refuse(self, reasons: Mapping[str, Sequence[str]]) -> list[Filed]:
         """Have requests refused, each with its reasons; they may be planned again."""
         with transaction(self.database, self.clock()) as tx:
-            for filed in self._filed(tx.connection, list(reasons)):
-                self._move(tx, filed, RequestState.REFUSED, reasons=reasons[filed.id])
-            return self._filed(tx.connection, list(reasons))
+            for filed in rows.filed(tx.connection, list(reasons)):
+                rows.move(tx, filed, RequestState.REFUSED, reasons=reasons[filed.id])
+            return rows.filed(tx.connection, list(reasons))
 
     # ---- people --------------------------------------------------------------------------------
 
@@ -334,12 +302,12 @@ class Ledger:
             ).one_or_none()
             if plan is None:
                 raise NotFoundError(f"there is no plan {plan_hash}: `plan` prints the hash")
-            rows = tx.connection.execute(
+            found = tx.connection.execute(
                 sa.select(table).where(table.c.plan_hash == plan_hash).order_by(table.c.id)
             ).all()
-            waiting = [r for r in map(_as_filed, rows) if r.state is RequestState.PLANNED]
+            waiting = [r for r in map(rows.as_filed, found) if r.state is RequestState.PLANNED]
             if not waiting:
-                states = sorted({str(row.state) for row in rows}) or ["of another plan by now"]
+                states = sorted({str(row.state) for row in found}) or ["of another plan by now"]
                 raise TransitionError(
                     f"plan {plan_hash[:12]} does not wait for approval: its requests are "
                     f"{', '.join(states)}"
@@ -349,7 +317,7 @@ class Ledger:
                 verdict,
                 [
                     {
-                        "id": new_id("appr", tx.now),
+                        "id": rows.new_id("appr", tx.now),
                         "plan_hash": plan_hash,
                         "verdict": verdict,
                         "identity_kind": by.kind.value,
@@ -362,18 +330,18 @@ class Ledger:
             )
             if verdict == "reject":
                 for filed in waiting:
-                    self._move(tx, filed, RequestState.REJECTED, reasons=[note] if note else [])
+                    rows.move(tx, filed, RequestState.REJECTED, reasons=[note] if note else [])
             elif self._is_approved(tx.connection, plan_hash, plan.approvals_needed):
                 for filed in waiting:
-                    self._move(tx, filed, RequestState.APPROVED)
-            return self._filed(tx.connection, [filed.id for filed in waiting])
+                    rows.move(tx, filed, RequestState.APPROVED)
+            return rows.filed(tx.connection, [filed.id for filed in waiting])
 
     def cancel(self, key: str, by: Identity) -> Filed:
         """Take a request back that has not begun. TransitionError once it has."""
         with transaction(self.database, self.clock()) as tx:
-            (filed,) = self._filed(tx.connection, [key])
-            self._move(tx, filed, RequestState.CANCELLED, by=by.key)
-            return self._filed(tx.connection, [key])[0]
+            (filed,) = rows.filed(tx.connection, [key])
+            rows.move(tx, filed, RequestState.CANCELLED, by=by.key)
+            return rows.filed(tx.connection, [key])[0]
 
     @staticmethod
     def _is_approved(connection: sa.Connection, plan_hash: str, needed: int) -> bool:
@@ -405,81 +373,3 @@ class Ledger:
         with self.database.read() as connection:
             said = connection.execute(sa.select(schema.ledger.c.stopped)).scalar()
         return None if said is None else json.loads(said)
-
-    # ---- moves ---------------------------------------------------------------------------------
-
-    def _move(
-        self,
-        tx: Transaction,
-        filed: Filed,
-        to: RequestState,
-        *,
-        reasons: Sequence[str] | None = None,
-        by: str | None = None,
-        **values: Any,
-    ) -> None:
-        if to not in REQUEST_MOVES.get(filed.state, frozenset()):
-            raise TransitionError(f"request {filed.id} is {filed.state}: it cannot become {to}")
-        if reasons is not None:
-            values["reasons"] = canonical.text(list(reasons))
-        content = {"from": filed.state.value, "to": to.value}
-        if by is not None:
-            content["by"] = by
-        tx.update(
-            schema.requests,
-            to.value,
-            filed.id,
-            {**values, "state": to.value, "changed_at": tx.now},
-            **content,
-        )
-
-    @staticmethod
-    def _filed(connection: sa.Connection, keys: Sequence[str]) -> list[Filed]:
-        table = schema.requests
-        rows: dict[str, Any] = {}
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            query = sa.select(table).where(table.c.id.in_(part))
-            rows.update({row.id: row for row in connection.execute(query)})
-        if missing := [key for key in keys if key not in rows]:
-            raise NotFoundError(f"there is no request {missing[0]}: `requests` lists them")
-        return [_as_filed(rows[key]) for key in keys]
-
-
-def new_id(kind: str, now: int, place: int = 0) -> str:
-    """A new id: `kind`, then the time, the place within a batch (below 65,536) and chance, so that
-    ids are in the order of filing."""
-    number = (now << 60) | (place << 44) | secrets.randbits(44)
-    digits = []
-    for _ in range(24):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return f"{kind}_{''.join(reversed(digits))}"
-
-
-def _as_filed(row: Any) -> Filed:
-    return Filed(
-        id=row.id,
-        request=Request.model_validate_json(row.document),
-        state=RequestState(row.state),
-        reasons=tuple(json.loads(row.reasons)),
-        batch_id=row.batch_id,
-        plan_hash=row.plan_hash,
-        tier=None if row.tier is None else Tier(row.tier),
-        filed_at=moment(row.filed_at),
-        due_at=moment(row.due_at),
-        changed_at=moment(row.changed_at),
-        ended_by=row.ended_by,
-        claimed_by=row.claimed_by,
-    )
-
-
-def _as_approval(row: Any) -> Approval:
-    return Approval(
-        row.id,
-        row.plan_hash,
-        row.verdict,
-        Identity(kind=row.identity_kind, subject=row.subject, machine=row.machine),
-        row.note,
-        moment(row.at),
-    )

@@ -1,0 +1,168 @@
+"""What reads say of what was written, and grants whose end has come.
+
+Absence is not failure: what was written shows only after a while. So an effect is confirmed by
+several reads in a row that agree, and denied only once its time is over.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from entra_pipeline.provisioning.ledger import rows, schema
+from entra_pipeline.provisioning.ledger.rows import Filed
+from entra_pipeline.provisioning.ledger.schema import micros, moment
+from entra_pipeline.provisioning.ledger.steps import Step, as_step, operation_rows, plans_by_hash
+from entra_pipeline.provisioning.ledger.store import Ledger
+from entra_pipeline.provisioning.ledger.writing import Transaction, transaction
+from entra_pipeline.provisioning.states import OperationState, RequestState
+
+_O = OperationState
+
+
+@dataclass(frozen=True)
+class Check:
+    """An operation whose effect is to be read now."""
+
+    step: Step
+    filed: Filed
+    agreeing: int
+    until: datetime
+
+
+class Confirming:
+    """What is to be read, and recording what was."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def to_verify(self, limit: int) -> list[Check]:
+        """Operations whose effect is to be read now, the longest waiting first."""
+        operations = schema.operations
+        with self._ledger.database.read() as connection:
+            now = micros(self._ledger.clock())
+            due = connection.execute(
+                sa.select(operations)
+                .where(operations.c.verify_at.is_not(None), operations.c.verify_at <= now)
+                .order_by(operations.c.verify_at)
+                .limit(limit)
+            ).all()
+            keys = list({row.request_id for row in due})
+            filed = {each.id: each for each in rows.filed(connection, keys)}
+            plans = plans_by_hash(connection, {row.plan_hash for row in due})
+        return [
+            Check(
+                as_step(row, plans[row.plan_hash], 0),
+                filed[row.request_id],
+                row.agreeing,
+                moment(row.verify_until),
+            )
+            for row in due
+        ]
+
+    def verified(
+        self, reads: Mapping[str, tuple[bool | None, str | None]], *, needed: int, every: timedelta
+    ) -> dict[str, OperationState | None]:
+        """Record what reads said: (agrees, detail) by step id; None: it could not be read.
+
+        `needed` reads in a row that agree make an operation verified; until the deadline, one
+        that disagrees only begins the row anew. After it, an operation that reads contradict has
+        diverged; one that could not be read to the end is unverified. When all of a request's
+        operations are confirmed it is done. Gives the states that were reached.
+        """
+        operations, requests = schema.operations, schema.requests
+        reached: dict[str, OperationState | None] = {}
+        with transaction(self._ledger.database, self._ledger.clock()) as tx:
+            found = operation_rows(tx.connection, list(reads))
+            tx.insert(
+                schema.verifications,
+                "read",
+                [
+                    {
+                        "id": str(uuid.uuid4()),
+                        "operation_id": key,
+                        "at": tx.now,
+                        "agrees": agrees,
+                        "detail": detail,
+                    }
+                    for key, (agrees, detail) in reads.items()
+                    if found[key].verify_at is not None
+                ],
+            )
+            touched = set()
+            for key, (agrees, _) in reads.items():
+                row = found[key]
+                if row.verify_at is None:
+                    continue  # another worker was faster
+                agreeing = row.agreeing + 1 if agrees else (row.agreeing if agrees is None else 0)
+                state = None
+                if agreeing >= needed:
+                    state = _O.VERIFIED
+                elif tx.now >= row.verify_until:
+                    state = _O.DIVERGED if agrees is False else _O.UNVERIFIED
+                values: dict[str, Any] = {"agreeing": agreeing}
+                if state is None:
+                    values["verify_at"] = tx.now + every // timedelta(microseconds=1)
+                else:
+                    values |= {"verify_at": None, "state": state.value, "changed_at": tx.now}
+                tx.update(operations, "read" if state is None else state.value, key, values)
+                reached[key] = state
+                touched.add(row.request_id)
+            for key in sorted(touched):
+                self._confirm(tx, key, requests, operations)
+        return reached
+
+    def _confirm(self, tx: Transaction, key: str, requests: sa.Table, operations: sa.Table) -> None:
+        (filed,) = rows.filed(tx.connection, [key])
+        if filed.state is not RequestState.WRITTEN:
+            return
+        states = {
+            OperationState(state)
+            for state in tx.connection.execute(
+                sa.select(operations.c.state).where(
+                    operations.c.request_id == key, operations.c.plan_hash == filed.plan_hash
+                )
+            ).scalars()
+        }
+        if states <= {_O.VERIFIED, _O.SKIPPED}:
+            rows.move(tx, filed, RequestState.DONE)
+        elif states <= {_O.VERIFIED, _O.DIVERGED, _O.UNVERIFIED, _O.SKIPPED}:
+            reasons = ["reads show something else than was written: see `show`"]
+            if _O.DIVERGED not in states:
+                reasons = ["reads did not confirm what was written in time: see `show`"]
+            rows.move(tx, filed, RequestState.DIVERGED, reasons=reasons)
+
+    # ---- what ends -----------------------------------------------------------------------------
+
+    def expiring(self, limit: int) -> list[Filed]:
+        """Grants that were given and whose end has come, not yet being taken back."""
+        requests = schema.requests
+        given = [RequestState.WRITTEN.value, RequestState.DONE.value, RequestState.DIVERGED.value]
+        with self._ledger.database.read() as connection:
+            now = micros(self._ledger.clock())
+            keys = connection.execute(
+                sa.select(requests.c.id)
+                .where(
+                    requests.c.expires_at.is_not(None),
+                    requests.c.ended_by.is_(None),
+                    requests.c.expires_at <= now,
+                    requests.c.state.in_(given),
+                )
+                .order_by(requests.c.expires_at)
+                .limit(limit)
+            ).scalars()
+            return rows.filed(connection, list(keys))
+
+    def ended_by(self, key: str, ending: str) -> None:
+        """Note which request takes a grant back; only the first is kept."""
+        requests = schema.requests
+        with transaction(self._ledger.database, self._ledger.clock()) as tx:
+            (filed,) = rows.filed(tx.connection, [key])
+            if filed.ended_by is None:
+                values = {"ended_by": ending, "changed_at": tx.now}
+                tx.update(requests, "ending", key, values, by=ending)
