@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from entra_pipeline.simulator.clock import Clock
-from entra_pipeline.simulator.tenant import KINDS, RELATIONS, Tenant
+from entra_pipeline.simulator.tenant import KINDS, RELATIONS, Tenant, key_of
 from entra_pipeline.simulator.wire import JsonObject
 
 Operation = Literal["put", "patch", "remove", "soft_delete", "restore", "link", "unlink"]
@@ -71,6 +71,7 @@ class Directory:
         self._sources: dict[str, dict[str, list[str]]] = {}
         self._target_sets: dict[tuple[str, str], set[str]] = {}
         self._set_aside: dict[str, list[tuple[str, str, str]]] = {}
+        self._grouped: dict[tuple[str, str], dict[str, list[JsonObject]]] = {}
 
     # Reading
 
@@ -118,28 +119,28 @@ class Directory:
         return held[1]
 
     def grouped(self, collection: str, name: str) -> dict[str, list[JsonObject]]:
-        """Rows of a collection by the value of one of their properties."""
-
-        def build() -> dict[str, list[JsonObject]]:
-            groups: dict[str, list[JsonObject]] = {}
+        """Rows of a collection by the value of one of their properties. Not to be changed."""
+        groups = self._grouped.get((collection, name))
+        if groups is None:
+            groups = self._grouped[collection, name] = {}
             for row in self.collection(collection).values():
                 groups.setdefault(row.get(name) or "", []).append(row)
-            return groups
+        return groups
 
-        found: dict[str, list[JsonObject]] = self.memo(
-            f"{collection} by {name}", (collection,), build
-        )
-        return found
+    def is_linked(self, relation: str, source: str, target: str) -> bool:
+        """Whether the link is there."""
+        return target in self._targets_as_set(relation, source)
 
     # Writing
 
     def put(self, collection: str, obj: JsonObject) -> None:
         """Create an object, or replace the one with its id."""
-        object_id: str = obj["id"]
+        object_id = key_of(collection, obj)
         before = self.collection(collection).get(object_id)
         if before is not None and collection == "role_assignments":
             self.remove(collection, object_id)
         self.tenant.objects[collection][object_id] = obj
+        self._regroup(collection, before, obj)
         if before is None:
             self.born[object_id] = self.clock.time()
         self._record("put", collection, object_id)
@@ -150,7 +151,8 @@ class Directory:
         """Overwrite some properties. Raises KeyError if there is no such object."""
         held = self.tenant.objects[collection][object_id]
         # A new dict: pages that are being written out keep the state they started with.
-        self.tenant.objects[collection][object_id] = {**held, **props}
+        after = self.tenant.objects[collection][object_id] = {**held, **props}
+        self._regroup(collection, held, after)
         self._record("patch", collection, object_id, frozenset(props))
 
     def remove(self, collection: str, object_id: str) -> None:
@@ -160,7 +162,7 @@ class Directory:
         """
         deleted = self.tenant.objects["deleted_items"]
         if collection in KINDS and object_id not in self.tenant.objects[collection]:
-            del deleted[object_id]
+            self._regroup("deleted_items", deleted.pop(object_id), None)
             aside = self._set_aside.pop(object_id, [])
             self._touch("deleted_items")
             self._record("remove", collection, object_id)
@@ -169,6 +171,7 @@ class Directory:
                 self._record_link("unlink", relation, source, target)
             return
         obj = self.tenant.objects[collection].pop(object_id)
+        self._regroup(collection, obj, None)
         if collection in KINDS:
             self.former_kinds[object_id] = KINDS[collection]
         self._record("remove", collection, object_id)
@@ -187,27 +190,29 @@ class Directory:
         if odata_type is None:
             raise ValueError(f"objects of {collection} cannot be soft-deleted; use remove")
         obj = self.tenant.objects[collection].pop(object_id)
+        self._regroup(collection, obj, None)
         self.former_kinds[object_id] = KINDS[collection]
         links = self._links_of(collection, object_id)
         for relation, source, target in links:
             self._drop(relation, source, target)
         self._set_aside[object_id] = links
-        self.tenant.objects["deleted_items"][object_id] = {
-            "@odata.type": odata_type,
-            **obj,
-            "deletedDateTime": self.clock.stamp(),
-        }
+        bin_row = {"@odata.type": odata_type, **obj, "deletedDateTime": self.clock.stamp()}
+        self.tenant.objects["deleted_items"][object_id] = bin_row
+        self._regroup("deleted_items", None, bin_row)
         self._touch("deleted_items")
         self._record("soft_delete", collection, object_id)
 
     def restore(self, object_id: str) -> None:
         """Bring back a soft-deleted object with its links. Raises KeyError if it is not there."""
-        obj = dict(self.tenant.objects["deleted_items"].pop(object_id))
+        bin_row = self.tenant.objects["deleted_items"].pop(object_id)
+        self._regroup("deleted_items", bin_row, None)
+        obj = dict(bin_row)
         collection = _COLLECTION_OF_TYPE[obj["@odata.type"]]
         if obj["@odata.type"] == _DELETABLE.get(collection):
             del obj["@odata.type"]
         obj["deletedDateTime"] = None
         self.tenant.objects[collection][object_id] = obj
+        self._regroup(collection, None, obj)
         self.born[object_id] = self.clock.time()
         self._touch("deleted_items")
         self._record("restore", collection, object_id)
@@ -238,6 +243,23 @@ class Directory:
         return True
 
     # The inside
+
+    def _regroup(
+        self, collection: str, before: JsonObject | None, after: JsonObject | None
+    ) -> None:
+        """Keep what `grouped` has given true; new lists, because others may still walk the old."""
+        for (grouped, name), groups in self._grouped.items():
+            if grouped != collection:
+                continue
+            old = (before.get(name) or "") if before is not None else None
+            new = (after.get(name) or "") if after is not None else None
+            if old is not None and old == new:
+                groups[old] = [after if row is before else row for row in groups[old]]  # type: ignore[misc]
+                continue
+            if old is not None:
+                groups[old] = [row for row in groups[old] if row is not before]
+            if new is not None and after is not None:
+                groups[new] = [*groups.get(new, ()), after]
 
     def _touch(self, name: str) -> None:
         self.versions[name] = self.versions.get(name, 0) + 1

@@ -33,7 +33,7 @@ def remove_member(write: Write) -> Response:
     found = write.directory.find(member)
     if found is not None and found[0] == "service_principals":
         write.need(needs.APPLICATIONS)
-    if member not in write.directory.targets("group_members", group["id"]):
+    if not write.directory.is_linked("group_members", group["id"], member):
         raise not_found(write.keys[1])
     write.session.unlink("group_members", (group["id"], member))
     inherit(write.session, group["id"], member, gained=False)
@@ -59,7 +59,7 @@ def remove_owner(write: Write) -> Response:
     group = write.get("groups", write.keys[0])
     rules.check_changeable(write, group)
     owner = write.keys[1].lower()
-    if owner not in write.directory.targets("group_owners", group["id"]):
+    if not write.directory.is_linked("group_owners", group["id"], owner):
         raise not_found(write.keys[1])
     rules.check_last_owner(write, group["id"], owner)
     write.session.unlink("group_owners", (group["id"], owner))
@@ -107,8 +107,7 @@ def end_pim_hold(write: Write, group_id: str, principal_id: str, access: str) ->
 
 
 def _check_new(write: Write, relation: str, name: str, source: str, found: _Found) -> None:
-    held = set(write.directory.targets(relation, source))
-    if any(obj["id"] in held for _, obj in found):
+    if any(write.directory.is_linked(relation, source, obj["id"]) for _, obj in found):
         raise already(name)
 
 

@@ -7,8 +7,8 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from entra_pipeline.simulator.entity_sets import BY_PATH
-from entra_pipeline.simulator.errors import GraphError, bad_request, not_found
-from entra_pipeline.simulator.keys import GUID, by_alternate, unquote_key
+from entra_pipeline.simulator.errors import GraphError, bad_request
+from entra_pipeline.simulator.keys import GUID, unquote_key
 from entra_pipeline.simulator.wire import JsonObject
 from entra_pipeline.simulator.writes.write import Write
 
@@ -42,11 +42,6 @@ def referenced(write: Write, address: object) -> tuple[str, JsonObject]:
     entity_set = BY_PATH.get(lowered)
     if entity_set is None or entity_set.collection not in write.directory.kinds:
         raise _malformed(address)
-    if entity_set.type == "user" and not GUID.match(key):
-        user = by_alternate(write.service.view, entity_set, "userPrincipalName", key)
-        if user is None:
-            raise not_found(key)
-        key = user["id"]
     return entity_set.collection, write.get(entity_set.collection, key)
 
 

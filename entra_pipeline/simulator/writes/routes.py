@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from entra_pipeline.simulator.gates import Call
 from entra_pipeline.simulator.keys import unquote_key
 from entra_pipeline.simulator.wire import Response
-from entra_pipeline.simulator.writes import group_objects, membership
+from entra_pipeline.simulator.writes import app_roles, group_objects, membership, role_assignments
 from entra_pipeline.simulator.writes.write import Service, Write, read_body
 
 Handler = Callable[[Write], Response]
@@ -44,6 +44,24 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "groups", group_objects.create),
     Route("PATCH", "groups/{}", group_objects.update),
     Route("DELETE", "groups/{}", group_objects.delete),
+    Route("POST", "servicePrincipals/{}/appRoleAssignedTo", app_roles.grant_from_resource),
+    Route("DELETE", "servicePrincipals/{}/appRoleAssignedTo/{}", app_roles.revoke_from_resource),
+    Route("POST", "users/{}/appRoleAssignments", app_roles.grant_to_user),
+    Route("DELETE", "users/{}/appRoleAssignments/{}", app_roles.revoke_from_user),
+    Route("POST", "groups/{}/appRoleAssignments", app_roles.grant_to_group),
+    Route("DELETE", "groups/{}/appRoleAssignments/{}", app_roles.revoke_from_group),
+    Route(
+        "POST",
+        "servicePrincipals/{}/appRoleAssignments",
+        app_roles.grant_to_service_principal,
+    ),
+    Route(
+        "DELETE",
+        "servicePrincipals/{}/appRoleAssignments/{}",
+        app_roles.revoke_from_service_principal,
+    ),
+    Route("POST", "roleManagement/directory/roleAssignments", role_assignments.assign),
+    Route("DELETE", "roleManagement/directory/roleAssignments/{}", role_assignments.remove),
 )
 
 _BY_SHAPE: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}

@@ -14,10 +14,11 @@ from typing import Any
 from entra_pipeline.simulator.changes.base import Session
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.entity_sets import BY_TYPE
 from entra_pipeline.simulator.errors import GraphError, bad_request, denied, no_segment, not_found
 from entra_pipeline.simulator.gates import Call, Gates
 from entra_pipeline.simulator.identity import Caller
-from entra_pipeline.simulator.keys import GUID
+from entra_pipeline.simulator.keys import GUID, by_alternate
 from entra_pipeline.simulator.listing import shows_types
 from entra_pipeline.simulator.logs.entries import by_application, by_user
 from entra_pipeline.simulator.logs.trail import Trail
@@ -105,8 +106,16 @@ class Write:
         return found
 
     def get(self, collection: str, key: str) -> JsonObject:
-        """An object of a collection by its id; 404 if gone, or not replicated yet."""
+        """An object of a collection by its id; 404 if gone, or not replicated yet.
+
+        Users also by their principal name.
+        """
         found = None
+        if collection == "users" and not GUID.match(key):
+            user = by_alternate(self.service.view, BY_TYPE["user"], "userPrincipalName", key)
+            if user is None:
+                raise not_found(key)
+            key = user["id"]
         for name in (key, key.lower()):
             if name in self.service.view.collection(collection):
                 found = self.directory.collection(collection).get(name)
