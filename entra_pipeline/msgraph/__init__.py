@@ -13,6 +13,7 @@ from entra_pipeline.msgraph.errors import GraphError
 from entra_pipeline.msgraph.meter import Meter, TableCounts
 from entra_pipeline.msgraph.paging import Page, decode_page
 from entra_pipeline.msgraph.sender import RetryPolicy
+from entra_pipeline.msgraph.writing import Write, Writer, Written
 
 __all__ = [
     "SYSTEM",
@@ -28,5 +29,8 @@ __all__ = [
     "Service",
     "TableCounts",
     "TokenSource",
+    "Write",
+    "Writer",
+    "Written",
     "decode_page",
 ]

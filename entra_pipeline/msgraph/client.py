@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 from urllib.parse import quote, urlencode
 
@@ -45,6 +45,7 @@ from entra_pipeline.msgraph.meter import Meter
 from entra_pipeline.msgraph.paging import Origin, Page, Walk, check_json, decode_page
 from entra_pipeline.msgraph.sender import Answer, Request, RetryPolicy, Sender, fraction, integer
 from entra_pipeline.msgraph.transport import SessionFactory, session_factory, silence_libraries
+from entra_pipeline.msgraph.writing import QUOTA, Writer
 from entra_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -245,6 +246,12 @@ class GraphClient:
             return self._sender.send(request, lambda answer: _number(answer.body, request.path))
         except (BadRequestError, UnsupportedError, NotFoundError):
             return None
+
+    def writer(self, before: Callable[[], None], *, quota: int = QUOTA) -> Writer:
+        """What sends writes over this client's connections; `before` is its kill switch."""
+        return Writer(
+            self.origin.base, self._sender, self._clock, self._retries, self._rng, before, quota
+        )
 
     def token_claims(self) -> Claims:
         """What the current token says, for diagnostics."""

@@ -61,7 +61,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request and what is known about it beforehand."""
+    """One HTTP request and what is known about it beforehand.
+
+    `repeatable`: whether it may be sent again when nobody knows what became of it. What writes is
+    not: there only refusals that Graph gives before it does anything (throttling, an old token) are
+    followed by another try.
+    """
 
     method: str
     url: str
@@ -72,6 +77,8 @@ class Request:
     items: int = 1
     body: bytes | None = None
     eventual: bool = False
+    repeatable: bool = True
+    request_id: str | None = None
 
     @property
     def template(self) -> str:
@@ -174,7 +181,8 @@ class Sender:
                 attempt += 1
                 pause = max(pause or 0.0, backoff(attempt, self._rng))
                 if (
-                    attempt >= policy.attempts
+                    not request.repeatable
+                    or attempt >= policy.attempts
                     or waited + pause > policy.wait_s
                     or error.code == "CertificateNotTrusted"
                     or self._closed.is_set()
@@ -217,7 +225,7 @@ class Sender:
         headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
-            "client-request-id": str(uuid.uuid4()),
+            "client-request-id": request.request_id or str(uuid.uuid4()),
         }
         if request.eventual:
             headers["ConsistencyLevel"] = "eventual"
