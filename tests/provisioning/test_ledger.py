@@ -21,8 +21,8 @@ from entra_pipeline.provisioning.ledger import Ledger
 from entra_pipeline.provisioning.ledger.schema import metadata
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Identity, IdentityKind, Tier
-from tests.provisioning.conftest import START, TENANT, Clock
-from tests.provisioning.making import grant, guid, person, plan_of
+from tests.provisioning.clock import START, Clock
+from tests.provisioning.making import TENANT, grant, guid, person, plan_of
 
 
 def test_what_is_filed_is_found_again_as_it_was(

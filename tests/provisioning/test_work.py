@@ -14,7 +14,7 @@ from entra_pipeline.provisioning.ledger.work import LEASE, LostClaimError, Outco
 from entra_pipeline.provisioning.states import OperationState as O
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Request, Source, Tier
-from tests.provisioning.conftest import START, Clock
+from tests.provisioning.clock import START, Clock
 from tests.provisioning.making import grant, person, plan_of
 
 SECOND = timedelta(seconds=1)

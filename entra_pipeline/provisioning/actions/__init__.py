@@ -1,0 +1,19 @@
+"""Every kind of write, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
+from entra_pipeline.provisioning.actions.groups import Link
+from entra_pipeline.provisioning.plans import Action
+
+HANDLERS: Final[Mapping[Action, Handler]] = {
+    Action.ADD_GROUP_MEMBER: Link("member", adds=True),
+    Action.REMOVE_GROUP_MEMBER: Link("member", adds=False),
+    Action.ADD_GROUP_OWNER: Link("owner", adds=True),
+    Action.REMOVE_GROUP_OWNER: Link("owner", adds=False),
+}
+
+__all__ = ["HANDLERS", "Call", "Handler", "Seen"]

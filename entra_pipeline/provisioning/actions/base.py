@@ -1,0 +1,102 @@
+"""What every kind of write has to say of itself, without doing anything.
+
+A handler is pure: it names what has to be read, says from that what is so, how the write is worded,
+and what an answer means. Who reads and writes is `applying`; who plans, `planning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from entra_pipeline.msgraph import Written
+from entra_pipeline.msgraph.errors import GraphError, ServerError, ThrottledError
+from entra_pipeline.msgraph.writing import GaveUpError
+from entra_pipeline.provisioning.ledger.work import Outcome
+from entra_pipeline.provisioning.plans import Operation
+from entra_pipeline.provisioning.reads import Facts, Read
+from entra_pipeline.provisioning.states import OperationState
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What reads say of an operation.
+
+    `holds`: its effect is there already. `against`: what of its preconditions is no longer so: then
+    the plan is stale. `facts`: values that the write needs.
+    """
+
+    holds: bool
+    against: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A write as Graph wants it: `url` relative to the version root; `units` of the write quota."""
+
+    method: str
+    url: str
+    body: Mapping[str, Any] | None = None
+    units: int = 1
+
+
+class Handler(Protocol):
+    """One family of writes."""
+
+    @property
+    def visible_within(self) -> timedelta:
+        """For how long what was written may not show."""
+        ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether Graph does nothing when the same is written twice, or refuses it."""
+        ...
+
+    def reads(self, operation: Operation) -> tuple[Read, ...]:
+        """What `see` needs."""
+        ...
+
+    def see(self, operation: Operation, facts: Facts) -> Seen:
+        """What is so. Raises UnreadError when it cannot be known."""
+        ...
+
+    def call(self, operation: Operation, seen: Seen, root: str) -> Call:
+        """The write. `root`: where objects are referred to, such as https://…/v1.0."""
+        ...
+
+    def judge(self, operation: Operation, written: Written) -> Outcome:
+        """What an answer means."""
+        ...
+
+
+RETRIED: Final = (ServerError, ThrottledError, GaveUpError)
+
+
+def judged(
+    written: Written, *, already: tuple[str, ...] = (), later: tuple[str, ...] = ()
+) -> Outcome:
+    """The common part of judging an answer.
+
+    `already`: parts of messages that mean that it was so before; `later`: that something it needs
+    has not shown yet.
+    """
+    error = written.error
+    if error is None:
+        return Outcome(OperationState.WRITTEN, added=True)
+    said = says(error)
+    if written.happened is None:
+        return Outcome(OperationState.AMBIGUOUS, str(error))
+    if any(part in said for part in already):
+        return Outcome(OperationState.ALREADY, str(error))
+    if isinstance(error, RETRIED) or any(part in said for part in later):
+        return Outcome(OperationState.RETRYABLE, str(error))
+    return Outcome(OperationState.REFUSED, str(error))
+
+
+def says(error: GraphError) -> str:
+    """Code and message in one text, in lower case."""
+    return f"{error.code}: {error.detail}".lower()

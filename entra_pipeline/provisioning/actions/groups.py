@@ -1,0 +1,100 @@
+"""Members and owners of groups.
+
+Sources: https://learn.microsoft.com/graph/api/group-post-members,
+https://learn.microsoft.com/graph/api/group-delete-members,
+https://learn.microsoft.com/graph/api/group-post-owners
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from entra_pipeline.msgraph import Written
+from entra_pipeline.provisioning.actions.base import Call, Seen, judged
+from entra_pipeline.provisioning.ledger.work import Outcome
+from entra_pipeline.provisioning.plans import Operation
+from entra_pipeline.provisioning.reads import Facts, Read
+
+GROUP: Final = (
+    "id,displayName,groupTypes,mailEnabled,securityEnabled,onPremisesSyncEnabled,isAssignableToRole"
+)
+
+_ADDED: Final = ("references already exist",)
+# The message is the same for a link that is not there and for an object that is not: which of the
+# two it is was read beforehand.
+_REMOVED: Final = ("removed object references do not exist", "request_resourcenotfound")
+_NOT_YET: Final = ("request_resourcenotfound", "objects being referenced don't exist")
+
+
+def group_url(group_id: str) -> str:
+    """The address of what has to be known of a group."""
+    return f"/groups/{group_id}?$select={GROUP}"
+
+
+def links_url(group_id: str, relation: str) -> str:
+    """The address of a group's members or owners."""
+    return f"/groups/{group_id}/{relation}s?$select=id&$top=999"
+
+
+def kind_of(group: dict[str, Any]) -> str:
+    """What kind of group it is, as far as changing its members goes."""
+    types = group.get("groupTypes") or []
+    if "DynamicMembership" in types:
+        return "dynamic"
+    if group.get("onPremisesSyncEnabled"):
+        return "on_premises"
+    if "Unified" in types:
+        return "microsoft_365"
+    if group.get("mailEnabled"):
+        return "mail_enabled"
+    return "security"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Adding (`adds`) or removing a member or owner."""
+
+    relation: str
+    adds: bool
+    visible_within: timedelta = timedelta(minutes=12)
+    repeatable: bool = True
+
+    def reads(self, operation: Operation) -> tuple[Read, ...]:
+        """The group, and its members or owners."""
+        group = operation.arguments["group_id"]
+        return Read(group_url(group)), Read(links_url(group, self.relation))
+
+    def see(self, operation: Operation, facts: Facts) -> Seen:
+        """Whether the link is there, and whether the group is still of the kind planned for."""
+        group_id = operation.arguments["group_id"]
+        group = facts.document(group_url(group_id))
+        links = facts.items(links_url(group_id, self.relation))
+        if group is None or links is None:
+            return Seen(False, (f"group {group_id} does not exist",))
+        ids = {link["id"] for link in links}
+        there = operation.principal_id in ids
+        against = []
+        for condition in operation.preconditions:
+            if condition.fact == "group.kind" and (found := kind_of(group)) != condition.value:
+                against.append(f"group {group_id} is {found}, it was {condition.value}")
+            if condition.fact == "owners.others" and len(ids - {operation.principal_id}) < 1:
+                against.append(f"the last owner of group {group_id} would go")
+        return Seen(there is self.adds, () if there is self.adds else tuple(against))
+
+    def call(self, operation: Operation, seen: Seen, root: str) -> Call:
+        """`POST …/$ref`, or `DELETE …/$ref`: without `/$ref` the object itself would be deleted."""
+        group, principal = operation.arguments["group_id"], operation.principal_id
+        base = f"/groups/{group}/{self.relation}s"
+        if self.adds:
+            return Call(
+                "POST", f"{base}/$ref", {"@odata.id": f"{root}/directoryObjects/{principal}"}
+            )
+        return Call("DELETE", f"{base}/{principal}/$ref")
+
+    def judge(self, operation: Operation, written: Written) -> Outcome:
+        """What Graph's answer means."""
+        if self.adds:
+            return judged(written, already=_ADDED, later=_NOT_YET)
+        return judged(written, already=_REMOVED)

@@ -1,0 +1,291 @@
+"""Carrying out claimed requests: look, say so, write, judge; and reading afterwards.
+
+Belongs here: the order of the steps, and their isolation from each other's failures. Does not
+belong here: what a kind of write is (`actions`), whether it was allowed (`guards`), the records
+(`ledger`).
+
+Of every operation: what it needs is read just before; what is so already is not written; what no
+longer is as planned stops its request as stale; `writing` is durable before the call; and what a
+lost answer or a crash leaves open is found out by reading.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from entra_pipeline.msgraph import GraphClient, Write
+from entra_pipeline.msgraph.batch import MAX_ITEMS
+from entra_pipeline.provisioning.actions import HANDLERS, Call, Seen
+from entra_pipeline.provisioning.gate import Gate, GateClosedError
+from entra_pipeline.provisioning.ledger import Ledger
+from entra_pipeline.provisioning.ledger.confirming import Confirming
+from entra_pipeline.provisioning.ledger.steps import Step
+from entra_pipeline.provisioning.ledger.work import Claim, LostClaimError, Outcome, Work
+from entra_pipeline.provisioning.reads import FactReader, UnreadError
+from entra_pipeline.provisioning.states import OperationState, RequestState
+
+log = logging.getLogger(__name__)
+
+_O = OperationState
+_OPEN: Final = frozenset({_O.PLANNED, _O.RETRYABLE, _O.AMBIGUOUS})
+_GOOD: Final = frozenset({_O.WRITTEN, _O.ALREADY, _O.VERIFIED, _O.UNVERIFIED})
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How patiently things are tried and read.
+
+    `retry_after`: a request that could not be finished is taken up again then, at most `tries`
+    times an operation. `verify_every`: between two reads; `verify_reads`: how many have to agree
+    in a row. `visible_within`: in place of the kinds' own figures.
+    """
+
+    retry_after: timedelta = timedelta(seconds=30)
+    tries: int = 10
+    verify_every: timedelta = timedelta(seconds=5)
+    verify_reads: int = 5
+    visible_within: timedelta | None = None
+
+
+@dataclass
+class _Progress:
+    """One claimed request on its way."""
+
+    claim: Claim
+    steps: dict[str, Step]
+    state: RequestState | None = None
+    reasons: list[str] = field(default_factory=list)
+    again: bool = False
+
+    def next_step(self) -> Step | None:
+        """The first operation that is not behind us, if the request goes on at all."""
+        if self.state is not None or self.again:
+            return None
+        for step in self.steps.values():
+            if step.state in _OPEN:
+                return step
+        return None
+
+
+class Applier:
+    """One worker: claims what is due, carries it out, confirms what was written."""
+
+    def __init__(
+        self, ledger: Ledger, client: GraphClient, gate: Gate, worker: str, pace: Pace = Pace()
+    ) -> None:
+        self._ledger = ledger
+        self._work = Work(ledger, worker)
+        self._confirming = Confirming(ledger)
+        self._reader = FactReader(client)
+        self._gate = gate
+        self._writer = client.writer(gate)
+        self._root = client.origin.base
+        self._pace = pace
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    def apply(self, limit: int = 200) -> dict[str, RequestState]:
+        """Carry out at most `limit` requests that are due; the states they came to.
+
+        Raises GateClosedError when writing is off or was stopped: what was not begun stays as it
+        was, and nothing is left undecided.
+        """
+        self._gate()
+        under_way = [
+            _Progress(claim, {step.id: step for step in claim.steps})
+            for claim in self._work.claim(limit)
+        ]
+        try:
+            while steps := self._round(under_way):
+                self._advance(under_way, steps)
+        except GateClosedError:
+            for progress in under_way:
+                progress.again = True
+            self._settle(under_way)
+            raise
+        except LostClaimError as error:
+            # Whoever has them now goes on from the ledger; ours are let go one by one.
+            log.warning("%s", error)
+            for progress in under_way:
+                progress.again = progress.state is None
+        return self._settle(under_way)
+
+    @staticmethod
+    def _round(under_way: Sequence[_Progress]) -> list[tuple[_Progress, Step]]:
+        """The next operation of each request; of those that change one object only the first."""
+        chosen = []
+        targets: set[str] = set()
+        for progress in under_way:
+            step = progress.next_step()
+            if step is None:
+                continue
+            target = step.operation.target_id
+            if target is not None:
+                if target in targets:
+                    continue
+                targets.add(target)
+            chosen.append((progress, step))
+        return chosen
+
+    def _advance(
+        self, under_way: Sequence[_Progress], steps: Sequence[tuple[_Progress, Step]]
+    ) -> None:
+        """One round: read what all of them need, then write what is to be written."""
+        self._work.renew(
+            progress.claim.filed.id
+            for progress in under_way
+            if progress.state is None and not progress.again
+        )
+        facts = self._reader.read(
+            read
+            for _, step in steps
+            for read in HANDLERS[step.operation.action].reads(step.operation)
+        )
+        decided: dict[str, Outcome] = {}
+        calls: dict[str, tuple[_Progress, Step, Call]] = {}
+        for progress, step in steps:
+            handler = HANDLERS[step.operation.action]
+            try:
+                seen = handler.see(step.operation, facts)
+            except UnreadError as error:
+                progress.again = True
+                progress.reasons = [f"what it rests on could not be read: {error}"]
+                continue
+            if (outcome := self._without_writing(progress, step, seen)) is not None:
+                decided[step.id] = outcome
+            elif progress.state is None and not progress.again:
+                call = handler.call(step.operation, seen, self._root)
+                calls[step.id] = (progress, step, call)
+        if decided:
+            self._record(steps, decided, {})
+        for part in _parts(list(calls)):
+            self._write({key: calls[key] for key in part})
+
+    def _without_writing(self, progress: _Progress, step: Step, seen: Seen) -> Outcome | None:
+        """What reads alone decide; None when it is to be written, or the request stops here."""
+        ambiguous = step.state is _O.AMBIGUOUS
+        if seen.holds:
+            # After a lost answer it is ours: before that attempt it was not there.
+            return Outcome(_O.WRITTEN if ambiguous else _O.ALREADY, added=ambiguous)
+        if ambiguous:
+            # Not to be seen is not proof: replication may be behind. What Graph itself refuses to
+            # do twice may be sent once more, after a while; anything else is a person's to decide.
+            if HANDLERS[step.operation.action].repeatable:
+                return Outcome(_O.RETRYABLE, "it does not show: to be tried once more")
+            progress.state = RequestState.AMBIGUOUS
+            progress.reasons = ["whether it was written cannot be found out: see `show`"]
+            return None
+        if seen.against:
+            if any(each.state in _GOOD for each in progress.steps.values()):
+                return Outcome(_O.REFUSED, "; ".join(seen.against))
+            progress.state = RequestState.STALE
+            progress.reasons = list(seen.against)
+        return None
+
+    def _write(self, calls: Mapping[str, tuple[_Progress, Step, Call]]) -> None:
+        self._gate()
+        attempts = self._work.begin([step for _, step, _ in calls.values()])
+        writes = [
+            Write(key, call.method, call.url, call.body, call.units, attempts[key])
+            for key, (_, _, call) in calls.items()
+        ]
+        outcomes = {}
+        try:
+            for result in self._writer.write(writes):
+                step = calls[result.id][1]
+                handler = HANDLERS[step.operation.action]
+                outcomes[result.id] = handler.judge(step.operation, result)
+        except GateClosedError:
+            # Stopped between saying that we write and writing: nothing was sent.
+            outcomes = {key: Outcome(_O.RETRYABLE, "stopped before it was sent") for key in calls}
+            self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
+            raise
+        self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
+
+    def _record(
+        self,
+        steps: Sequence[tuple[_Progress, Step]],
+        outcomes: Mapping[str, Outcome],
+        attempts: Mapping[str, str],
+    ) -> None:
+        """Have the ledger know, and see what it means for the requests."""
+        by_window: dict[timedelta, dict[str, Outcome]] = {}
+        places = {step.id: (progress, step) for progress, step in steps}
+        for key, outcome in outcomes.items():
+            handler = HANDLERS[places[key][1].operation.action]
+            window = self._pace.visible_within or handler.visible_within
+            by_window.setdefault(window, {})[key] = outcome
+        for window, part in by_window.items():
+            self._work.end(
+                part,
+                {key: attempts[key] for key in part if key in attempts},
+                verify_in=self._pace.verify_every,
+                verify_for=window,
+            )
+        for key, outcome in outcomes.items():
+            progress, step = places[key]
+            tried = step.attempts + (key in attempts)
+            progress.steps[key] = Step(
+                step.id, step.operation, outcome.state, outcome.added, outcome.result or {}, tried
+            )
+            if outcome.state is _O.REFUSED:
+                progress.state = RequestState.FAILED
+                progress.reasons = [outcome.detail or "Graph refused it"]
+            elif outcome.state is _O.AMBIGUOUS:
+                progress.again = True
+            elif outcome.state is _O.RETRYABLE:
+                progress.again = True
+                if tried >= self._pace.tries:
+                    progress.again = False
+                    progress.state = RequestState.FAILED
+                    progress.reasons = [f"given up after {tried} tries: {outcome.detail}"]
+
+    def _settle(self, under_way: Sequence[_Progress]) -> dict[str, RequestState]:
+        """Let go of everything that was claimed."""
+        reached = {}
+        for progress in under_way:
+            key = progress.claim.filed.id
+            try:
+                if progress.state is None and progress.again:
+                    self._work.postpone(key, self._ledger.clock() + self._pace.retry_after)
+                    reached[key] = RequestState.APPROVED
+                else:
+                    state = progress.state or RequestState.WRITTEN
+                    self._work.settle(key, state, progress.reasons)
+                    reached[key] = state
+            except LostClaimError:
+                log.warning("request %s is another worker's by now", key)
+        return reached
+
+    # ---- confirming ----------------------------------------------------------------------------
+
+    def verify(self, limit: int = 500) -> dict[str, OperationState | None]:
+        """Read what is to be confirmed now; the states that were reached, None: not yet."""
+        checks = {check.step.id: check for check in self._confirming.to_verify(limit)}
+        if not checks:
+            return {}
+        facts = self._reader.read(
+            read
+            for check in checks.values()
+            for read in HANDLERS[check.step.operation.action].reads(check.step.operation)
+        )
+        reads: dict[str, tuple[bool | None, str | None]] = {}
+        for key, check in checks.items():
+            operation = check.step.operation
+            try:
+                seen = HANDLERS[operation.action].see(operation, facts)
+                reads[key] = (seen.holds, "; ".join(seen.against) or None)
+            except UnreadError as error:
+                reads[key] = (None, str(error))
+        return self._confirming.verified(
+            reads, needed=self._pace.verify_reads, every=self._pace.verify_every
+        )
+
+
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), MAX_ITEMS):
+        yield keys[start : start + MAX_ITEMS]

@@ -1,0 +1,112 @@
+"""Live facts: documents of Graph that plans rest on, many in one round trip.
+
+Here: asking for documents and lists by their addresses, each once, whole or not at all. Not here:
+what they mean for an operation (`actions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from entra_pipeline.msgraph import BatchItem, GraphClient, GraphError, Service
+from entra_pipeline.msgraph.batch import MAX_ITEMS
+from entra_pipeline.msgraph.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Read:
+    """A document or list of Graph: its address, relative to the version root."""
+
+    url: str
+    service: Service = Service.DIRECTORY
+
+
+class UnreadError(Exception):
+    """A fact could not be read: it is unknown, which is not absence. `error` says why."""
+
+    def __init__(self, url: str, error: GraphError) -> None:
+        super().__init__(str(error))
+        self.url = url
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was read, by address. A value of None: Graph says that it does not exist."""
+
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[str, GraphError] = field(default_factory=dict)
+
+    def document(self, url: str) -> dict[str, Any] | None:
+        """One object; None when it does not exist. UnreadError when that is unknown."""
+        if url in self.errors:
+            raise UnreadError(url, self.errors[url])
+        found: dict[str, Any] | None = self.documents[url]
+        return found
+
+    def items(self, url: str) -> list[dict[str, Any]] | None:
+        """All items of a list; None when what it belongs to does not exist."""
+        found = self.document(url)
+        return None if found is None else found["value"]
+
+
+class FactReader:
+    """Reads through a client, counted for `table`."""
+
+    def __init__(self, client: GraphClient, table: str = "provisioning") -> None:
+        self._client = client
+        self._table = table
+
+    def read(self, reads: Iterable[Read]) -> Facts:
+        """Every address once. Never raises for what Graph answers: the facts say it."""
+        documents: dict[str, Any] = {}
+        errors: dict[str, GraphError] = {}
+        by_service: dict[Service, list[str]] = {}
+        for read in dict.fromkeys(reads):
+            by_service.setdefault(read.service, []).append(read.url)
+        for service, urls in by_service.items():
+            for part in _parts(urls):
+                self._some(part, service, documents, errors)
+        return Facts(documents, errors)
+
+    def _some(
+        self,
+        urls: list[str],
+        service: Service,
+        documents: dict[str, Any],
+        errors: dict[str, GraphError],
+    ) -> None:
+        items = [BatchItem(str(place), url) for place, url in enumerate(urls)]
+        try:
+            results = self._client.batch(items, table=self._table, service=service)
+        except GraphError as error:
+            errors.update(dict.fromkeys(urls, error))
+            return
+        for url, result in zip(urls, results, strict=True):
+            if isinstance(result.error, NotFoundError):
+                documents[url] = None
+            elif result.error is not None:
+                errors[url] = result.error
+            else:
+                try:
+                    documents[url] = self._whole(msgspec.json.decode(result.body), service)
+                except GraphError as error:
+                    errors[url] = error
+
+    def _whole(self, document: Any, service: Service) -> Any:
+        link = document.get("@odata.nextLink")
+        if link is None:
+            return document
+        items = list(document["value"])
+        for page in self._client.pages(link, table=self._table, service=service):
+            items += msgspec.json.decode(page.body)["value"]
+        return {"value": items}
+
+
+def _parts(urls: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(urls), MAX_ITEMS):
+        yield urls[start : start + MAX_ITEMS]
