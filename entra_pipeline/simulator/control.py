@@ -6,7 +6,7 @@ cross-site request.
 
 import random
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -19,6 +19,7 @@ from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import COLLECTIONS, RELATIONS
 from entra_pipeline.simulator.wire import Request, Response, decode_json, encode_json
 from entra_pipeline.simulator.writes.effects import Effects
+from entra_pipeline.simulator.writes.holds import Holds
 
 Mutate = Callable[[Directory, random.Random, int], list[Any]]
 
@@ -35,6 +36,7 @@ class Control:
         mutate: Mutate,
         deltas: Deltas,
         effects: Effects,
+        holds: Holds,
     ) -> None:
         self._directory = directory
         self._clock = clock
@@ -43,6 +45,7 @@ class Control:
         self._mutate = mutate
         self._deltas = deltas
         self._effects = effects
+        self._holds = holds
 
     def answer(self, request: Request) -> Response:
         """Answer a request whose path starts with `/_sim/`."""
@@ -51,6 +54,7 @@ class Control:
             "origin" in request.headers
         ):
             return _json({"error": "control requests come from this machine's own programs"}, 403)
+        self._holds.tick()
         route = (request.method, request.path.removeprefix("/_sim/").rstrip("/"))
         try:
             match route:
@@ -71,6 +75,9 @@ class Control:
                 case ("GET", "effects"):
                     after = dict(parse_qsl(request.query)).get("after", "0")
                     return _json({"effects": self._effects.after(int(after))})
+                case ("POST", "pim"):
+                    self._holds.policy = replace(self._holds.policy, **_body(request))
+                    return _json(asdict(self._holds.policy))
                 case ("POST", "mutate"):
                     return self._change(_body(request))
                 case ("POST", "delta"):

@@ -5,7 +5,7 @@ service-specific throttling limits", absences from the clouds' published metadat
 """
 
 from entra_pipeline.simulator import permissions as may
-from entra_pipeline.simulator import roles
+from entra_pipeline.simulator import roles, schedules
 from entra_pipeline.simulator.model import EntitySet
 from entra_pipeline.simulator.odata.filter import EQUALITY, Rules
 
@@ -276,6 +276,72 @@ ENTITY_SETS: tuple[EntitySet, ...] = (
         "group_assignment_schedule_instances",
         "privilegedAccessGroupAssignmentScheduleInstance",
         may.GROUP_ASSIGNMENT_SCHEDULES,
+        filter=_COMPARING,
+        expand=frozenset({"principal", "group"}),
+        license="p2",
+        absent=_NO_PIM,
+        need_filter=frozenset({"groupId", "principalId"}),
+    ),
+    EntitySet(
+        "roleManagement/directory/roleAssignmentScheduleRequests",
+        "role_assignment_schedule_requests",
+        "unifiedRoleAssignmentScheduleRequest",
+        may.ROLE_ASSIGNMENT_SCHEDULES,
+        filter=_COMPARING,
+        expand=_ROLE_INSTANCES,
+        license="p2",
+        absent=_NO_PIM,
+    ),
+    EntitySet(
+        "roleManagement/directory/roleAssignmentSchedules",
+        "role_assignment_schedules",
+        "unifiedRoleAssignmentSchedule",
+        may.ROLE_ASSIGNMENT_SCHEDULES,
+        filter=_COMPARING,
+        expand=_ROLE_INSTANCES,
+        license="p2",
+        absent=_NO_PIM,
+        rows=schedules.assignment_schedules,
+        depends=("role_assignment_schedule_instances", "role_assignment_schedule_requests"),
+    ),
+    EntitySet(
+        "roleManagement/directory/roleEligibilityScheduleRequests",
+        "role_eligibility_schedule_requests",
+        "unifiedRoleEligibilityScheduleRequest",
+        may.ROLE_ELIGIBILITY_SCHEDULES,
+        filter=_COMPARING,
+        expand=_ROLE_INSTANCES,
+        license="p2",
+        absent=_NO_PIM,
+    ),
+    EntitySet(
+        "roleManagement/directory/roleEligibilitySchedules",
+        "role_eligibility_schedules",
+        "unifiedRoleEligibilitySchedule",
+        may.ROLE_ELIGIBILITY_SCHEDULES,
+        filter=_COMPARING,
+        expand=_ROLE_INSTANCES,
+        license="p2",
+        absent=_NO_PIM,
+        rows=schedules.eligibility_schedules,
+        depends=("role_eligibility_schedule_instances", "role_eligibility_schedule_requests"),
+    ),
+    EntitySet(
+        "identityGovernance/privilegedAccess/group/assignmentScheduleRequests",
+        "group_assignment_schedule_requests",
+        "privilegedAccessGroupAssignmentScheduleRequest",
+        may.GROUP_ASSIGNMENT_SCHEDULES,
+        filter=_COMPARING,
+        expand=frozenset({"principal", "group"}),
+        license="p2",
+        absent=_NO_PIM,
+        need_filter=frozenset({"groupId", "principalId"}),
+    ),
+    EntitySet(
+        "identityGovernance/privilegedAccess/group/eligibilityScheduleRequests",
+        "group_eligibility_schedule_requests",
+        "privilegedAccessGroupEligibilityScheduleRequest",
+        may.GROUP_ELIGIBILITY_SCHEDULES,
         filter=_COMPARING,
         expand=frozenset({"principal", "group"}),
         license="p2",

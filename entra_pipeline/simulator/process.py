@@ -80,6 +80,10 @@ class Simulator:
         found: list[dict[str, Any]] = self._control("GET", f"effects?after={after}")["effects"]
         return found
 
+    def pim(self, **policy: Any) -> None:
+        """Change how PIM behaves: fields of `writes.holds.Policy`."""
+        self._control("POST", "pim", policy)
+
     def faults(self, rules: Sequence[dict[str, Any]]) -> None:
         """Put these fault rules in force instead of the present ones."""
         self._control("POST", "faults", list(rules))

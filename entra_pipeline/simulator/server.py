@@ -42,6 +42,7 @@ from entra_pipeline.simulator.throttle import WRITES_PER_150_S, Throttle
 from entra_pipeline.simulator.tokens import ClientCertificate
 from entra_pipeline.simulator.wire import JsonObject
 from entra_pipeline.simulator.writes.effects import Effects
+from entra_pipeline.simulator.writes.holds import Holds
 from entra_pipeline.simulator.writes.needs import WRITER_GRANTED
 from entra_pipeline.simulator.writes.routes import Writes
 from entra_pipeline.simulator.writes.write import Service
@@ -260,7 +261,10 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         random.Random(f"{options.seed}:writes"),
         directory,
     )
+    holds = Holds(directory, clock, trail, service.rng)
+    service.state["holds"] = holds
     graph.writer = Writes(service).answer
+    graph.before.append(holds.tick)
     control = Control(
         directory,
         clock,
@@ -269,6 +273,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         partial(_mutate, trail.observe),
         graph.deltas,
         effects,
+        holds,
     )
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()

@@ -195,8 +195,13 @@ class Writing(Client):
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
-        self.session.headers["Authorization"] = f"Bearer {simulator.token(writer=True)}"
         self._seen = 0
+        self.wait(0)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; the token is a new one afterwards."""
+        self.simulator.advance(seconds)
+        self.session.headers["Authorization"] = f"Bearer {self.simulator.token(writer=True)}"
 
     def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None

@@ -4,6 +4,8 @@ Graph "Create unifiedRoleAssignment", "Delete unifiedRoleAssignment". Where PIM 
 assignment shows there as a permanent active one.
 """
 
+from entra_pipeline.simulator.changes.base import Session
+from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.errors import GraphError, bad_request, not_found
 from entra_pipeline.simulator.generate.build import new_id, new_token
 from entra_pipeline.simulator.model import LICENSE_RANK
@@ -24,7 +26,7 @@ def assign(write: Write) -> Response:
     scope = check_scope(write, text_of(write.body, "directoryScopeId", _RESOURCE))
     principal = guid_of(write.body, "principalId", _RESOURCE)
     check_holder(write, principal)
-    if held(write, principal, role, scope):
+    if held(write.directory, principal, role, scope):
         raise GraphError(
             400,
             "Request_BadRequest",
@@ -38,9 +40,9 @@ def assign(write: Write) -> Response:
                 }
             ],
         )
-    row = put_assignment(write, principal, role, scope)
+    row = put_assignment(write.session, principal, role, scope)
     if LICENSE_RANK[write.options.license] >= LICENSE_RANK["p2"]:
-        put_instance(write, row, new_id(write.service.rng), write.stamp, None)
+        put_instance(write.session, row, new_id(write.service.rng), write.stamp, None)
     write.effect("assign_role", role, principal, scope=scope, id=row["id"])
     return write.entity(
         "unifiedRoleAssignment", row, "roleManagement/directory/roleAssignments", status=201
@@ -51,7 +53,7 @@ def remove(write: Write) -> Response:
     """`DELETE /roleManagement/directory/roleAssignments/{id}`: 204."""
     write.need(needs.ROLES)
     row = write.get("role_assignments", write.keys[0])
-    remove_assignment(write, row)
+    remove_assignment(write.session, write.directory, row)
     write.effect(
         "remove_role",
         row["roleDefinitionId"],
@@ -99,9 +101,9 @@ def check_holder(write: Write, principal_id: str) -> str:
     return collection
 
 
-def held(write: Write, principal: str, role: str, scope: str) -> list[JsonObject]:
+def held(directory: Directory, principal: str, role: str, scope: str) -> list[JsonObject]:
     """Active assignments of just this principal, role and scope."""
-    rows = write.directory.grouped("role_assignments", "principalId").get(principal, ())
+    rows = directory.grouped("role_assignments", "principalId").get(principal, ())
     return [
         row
         for row in rows
@@ -109,23 +111,23 @@ def held(write: Write, principal: str, role: str, scope: str) -> list[JsonObject
     ]
 
 
-def put_assignment(write: Write, principal: str, role: str, scope: str) -> JsonObject:
+def put_assignment(session: Session, principal: str, role: str, scope: str) -> JsonObject:
     """A new active assignment."""
     row: JsonObject = {
-        "id": new_token(write.service.rng) + "-1",
+        "id": new_token(session.rng) + "-1",
         "appScopeId": None,
         "condition": None,
         "directoryScopeId": scope,
         "principalId": principal,
-        "principalOrganizationId": write.directory.tenant.tenant_id,
+        "principalOrganizationId": session.directory.tenant.tenant_id,
         "roleDefinitionId": role,
     }
-    write.session.put("role_assignments", row)
+    session.put("role_assignments", row)
     return row
 
 
 def put_instance(
-    write: Write, assignment: JsonObject, schedule_id: str, start: str, end: str | None
+    session: Session, assignment: JsonObject, schedule_id: str, start: str, end: str | None
 ) -> JsonObject:
     """How an active assignment shows in PIM."""
     row: JsonObject = {
@@ -141,15 +143,13 @@ def put_instance(
         "roleDefinitionId": assignment["roleDefinitionId"],
         "startDateTime": start,
     }
-    write.session.put("role_assignment_schedule_instances", row)
+    session.put("role_assignment_schedule_instances", row)
     return row
 
 
-def remove_assignment(write: Write, assignment: JsonObject) -> None:
+def remove_assignment(session: Session, directory: Directory, assignment: JsonObject) -> None:
     """End an active assignment, with the rows that show it in PIM."""
-    instances = write.directory.grouped(
-        "role_assignment_schedule_instances", "roleAssignmentOriginId"
-    )
+    instances = directory.grouped("role_assignment_schedule_instances", "roleAssignmentOriginId")
     for row in list(instances.get(assignment["id"], ())):
-        write.session.remove("role_assignment_schedule_instances", row["id"])
-    write.session.remove("role_assignments", assignment["id"])
+        session.remove("role_assignment_schedule_instances", row["id"])
+    session.remove("role_assignments", assignment["id"])

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from entra_pipeline.simulator.gates import Call
 from entra_pipeline.simulator.keys import unquote_key
 from entra_pipeline.simulator.wire import Response
-from entra_pipeline.simulator.writes import app_roles, group_objects, membership, role_assignments
+from entra_pipeline.simulator.writes import (
+    app_roles,
+    group_objects,
+    membership,
+    pim,
+    role_assignments,
+)
 from entra_pipeline.simulator.writes.write import Service, Write, read_body
 
 Handler = Callable[[Write], Response]
@@ -62,6 +68,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", "roleManagement/directory/roleAssignments", role_assignments.assign),
     Route("DELETE", "roleManagement/directory/roleAssignments/{}", role_assignments.remove),
+    *(Route("POST", endpoint.path, endpoint.create) for endpoint in pim.ENDPOINTS),
+    *(Route("POST", f"{endpoint.path}/{{}}/cancel", endpoint.cancel) for endpoint in pim.ENDPOINTS),
 )
 
 _BY_SHAPE: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}
