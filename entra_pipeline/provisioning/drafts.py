@@ -9,10 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from entra_pipeline.provisioning.actions.groups import group_url, kind_of, links_url
+from entra_pipeline.provisioning.actions.groups import (
+    group_url,
+    held_url,
+    kind_of,
+    owners_url,
+)
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action, Condition, Inverse, Operation
-from entra_pipeline.provisioning.reads import Facts, Read, UnreadError
+from entra_pipeline.provisioning.reads import (
+    SEGMENTS,
+    Facts,
+    Read,
+    UnreadError,
+    kind_of_object,
+    principal_url,
+)
 from entra_pipeline.provisioning.values import (
     Grant,
     GroupAccess,
@@ -45,22 +57,33 @@ class Draft:
     warnings: tuple[str, ...] = ()
 
 
-def principal_url(principal_id: str) -> str:
-    """The address that tells what kind of object an id is."""
-    return f"/directoryObjects/{principal_id}?$select=id"
+def first_needs(request: Request) -> tuple[Read, ...]:
+    """What has to be read before it is known what else has to be."""
+    match request.body:
+        case Grant() | Revoke():
+            return (Read(principal_url(request.body.principal_id)),)
+    return ()
 
 
-def needs(request: Request) -> tuple[Read, ...]:
-    """The reads that a draft of the request needs."""
+def needs(request: Request, facts: Facts) -> tuple[Read, ...]:
+    """The other reads that a draft of the request needs."""
     match request.body:
         case (Grant() | Revoke()) as body if isinstance(body.access, GroupAccess):
             group = body.access.group_id
-            return (
-                Read(principal_url(body.principal_id)),
-                Read(group_url(group)),
-                Read(links_url(group, body.access.relation)),
-            )
+            reads = [Read(group_url(group))]
+            if (segment := _segment(body.principal_id, facts)) is not None:
+                reads.append(Read(held_url(segment, body.principal_id, body.access.relation)))
+            if body.access.relation == "owner":
+                reads.append(Read(owners_url(group)))
+            return tuple(reads)
     return ()
+
+
+def _segment(principal_id: str, facts: Facts) -> str | None:
+    try:
+        return SEGMENTS.get(kind_of_object(facts.document(principal_url(principal_id))))
+    except UnreadError:
+        return None
 
 
 def draft(filed: Filed, facts: Facts) -> Draft:
@@ -79,24 +102,25 @@ def draft(filed: Filed, facts: Facts) -> Draft:
 
 def _group(filed: Filed, body: Grant | Revoke, access: GroupAccess, facts: Facts) -> Draft:
     group = facts.document(group_url(access.group_id))
-    links = facts.items(links_url(access.group_id, access.relation))
     principal = facts.document(principal_url(body.principal_id))
-    if group is None or links is None:
+    if group is None:
         return Draft(reasons=(f"there is no group {access.group_id}",))
     adds = isinstance(body, Grant)
-    if principal is None and adds:
+    segment = SEGMENTS.get(kind_of_object(principal))
+    if segment is None:
         return Draft(reasons=(f"there is no principal {body.principal_id}",))
     kind = kind_of(group)
     reasons = []
     if kind in _INSTEAD and not (kind == "dynamic" and access.relation == "owner"):
         reasons.append(f"members of group {access.group_id} are not changed here: {_INSTEAD[kind]}")
     if adds and not reasons:
-        reasons += _unfit(group, kind, access, principal or {})
-    ids = {link["id"] for link in links}
-    there = body.principal_id in ids
+        reasons += _unfit(group, kind, access, kind_of_object(principal))
+    held = facts.items(held_url(segment, body.principal_id, access.relation)) or []
+    there = any(each["id"] == access.group_id for each in held)
     conditions = [Condition(fact="group.kind", subject=access.group_id, value=kind)]
     if not adds and access.relation == "owner":
-        if there and len(ids) == 1:
+        owners = {each["id"] for each in facts.items(owners_url(access.group_id)) or ()}
+        if there and not owners - {body.principal_id}:
             reasons.append(
                 f"{body.principal_id} is the last owner of group {access.group_id}: "
                 "name another one first"
@@ -110,7 +134,7 @@ def _group(filed: Filed, body: Grant | Revoke, access: GroupAccess, facts: Facts
             f"{body.principal_id} has {access.entitlement_id} already: it stays when this ends"
         )
     verb, opposite = ("add", "remove") if adds else ("remove", "add")
-    arguments = {"group_id": access.group_id, "principal_id": body.principal_id}
+    arguments = {"group_id": access.group_id, "segment": segment}
     operation = Operation(
         position=0,
         request_id=filed.id,
@@ -127,16 +151,11 @@ def _group(filed: Filed, body: Grant | Revoke, access: GroupAccess, facts: Facts
     return Draft((operation,), warnings=tuple(warnings))
 
 
-def _unfit(
-    group: dict[str, Any], kind: str, access: GroupAccess, principal: dict[str, Any]
-) -> list[str]:
-    """Why the principal cannot be linked to that kind of group."""
-    found = str(principal.get("@odata.type", "")).rpartition(".")[2].lower()
+def _unfit(group: dict[str, Any], kind: str, access: GroupAccess, found: str) -> list[str]:
+    """Why that kind of principal cannot be linked to that kind of group."""
     fits = _OWNERS if access.relation == "owner" else _MEMBERS.get(kind, set())
     if found not in fits:
-        return [
-            f"a {found or 'thing of unknown kind'} cannot be {access.relation} of a {kind} group"
-        ]
+        return [f"a {found} cannot be {access.relation} of a {kind} group"]
     if found == "group" and group.get("isAssignableToRole"):
         return [f"group {access.group_id} can hold roles: groups cannot be members of it"]
     return []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from entra_pipeline.provisioning import canonical
-from entra_pipeline.provisioning.drafts import Draft, draft, needs
+from entra_pipeline.provisioning.drafts import Draft, draft, first_needs, needs
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Operation, Plan
 from entra_pipeline.provisioning.policy import Policy
@@ -41,7 +41,8 @@ class Planner:
 
     def plan(self, batch: Sequence[Filed], now: datetime) -> Plan | Refusal:
         """The plan of a batch, a pure function of requests, facts and policy; or why not."""
-        facts = self._reader.read(read for filed in batch for read in needs(filed.request))
+        facts = self._reader.read(read for filed in batch for read in first_needs(filed.request))
+        facts |= self._reader.read(read for filed in batch for read in needs(filed.request, facts))
         drafts = {filed.id: draft(filed, facts) for filed in batch}
         reasons = {
             filed.id: (*self._forbids(filed, drafts[filed.id], now), *drafts[filed.id].reasons)

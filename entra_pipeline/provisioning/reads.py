@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -41,6 +41,9 @@ class Facts:
     documents: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, GraphError] = field(default_factory=dict)
 
+    def __or__(self, others: Facts) -> Facts:
+        return Facts({**self.documents, **others.documents}, {**self.errors, **others.errors})
+
     def document(self, url: str) -> dict[str, Any] | None:
         """One object; None when it does not exist. UnreadError when that is unknown."""
         if url in self.errors:
@@ -52,6 +55,26 @@ class Facts:
         """All items of a list; None when what it belongs to does not exist."""
         found = self.document(url)
         return None if found is None else found["value"]
+
+
+SEGMENTS: Final = {
+    "user": "users",
+    "group": "groups",
+    "serviceprincipal": "servicePrincipals",
+    "device": "devices",
+    "orgcontact": "contacts",
+}
+"""Kind of object, as its `@odata.type` ends, lower case -> where Graph has such objects."""
+
+
+def principal_url(principal_id: str) -> str:
+    """The address that tells what kind of object an id is."""
+    return f"/directoryObjects/{principal_id}?$select=id"
+
+
+def kind_of_object(document: Mapping[str, Any] | None) -> str:
+    """`user`, `group`, `serviceprincipal`, …; empty when it is not told."""
+    return str((document or {}).get("@odata.type", "")).rpartition(".")[2].lower()
 
 
 class FactReader:

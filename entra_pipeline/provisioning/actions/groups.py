@@ -33,9 +33,20 @@ def group_url(group_id: str) -> str:
     return f"/groups/{group_id}?$select={GROUP}"
 
 
-def links_url(group_id: str, relation: str) -> str:
-    """The address of a group's members or owners."""
-    return f"/groups/{group_id}/{relation}s?$select=id&$top=999"
+def owners_url(group_id: str) -> str:
+    """The address of a group's owners; service principals are not among them."""
+    return f"/groups/{group_id}/owners?$select=id&$top=999"
+
+
+def held_url(segment: str, principal_id: str, relation: str) -> str:
+    """The address of what a principal is a member or owner of.
+
+    Links are read from the principal's side: a group may have a million members, and Graph leaves
+    service principals out of a group's members and owners.
+    Source: https://learn.microsoft.com/graph/api/group-list-members
+    """
+    held = "memberOf" if relation == "member" else "ownedObjects"
+    return f"/{segment}/{principal_id}/{held}?$select=id&$top=999"
 
 
 def kind_of(group: dict[str, Any]) -> str:
@@ -62,26 +73,36 @@ class Link:
     repeatable: bool = True
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
-        """The group, and its members or owners."""
-        group = operation.arguments["group_id"]
-        return Read(group_url(group)), Read(links_url(group, self.relation))
+        """The group, and what the principal is a member or owner of."""
+        group, segment = operation.arguments["group_id"], operation.arguments["segment"]
+        principal = str(operation.principal_id)
+        reads = (Read(group_url(group)), Read(held_url(segment, principal, self.relation)))
+        if any(each.fact == "owners.others" for each in operation.preconditions):
+            return (*reads, Read(owners_url(group)))
+        return reads
 
     def see(self, operation: Operation, facts: Facts) -> Seen:
         """Whether the link is there, and whether the group is still of the kind planned for."""
-        group_id = operation.arguments["group_id"]
+        group_id, segment = operation.arguments["group_id"], operation.arguments["segment"]
+        principal = str(operation.principal_id)
         group = facts.document(group_url(group_id))
-        links = facts.items(links_url(group_id, self.relation))
-        if group is None or links is None:
-            return Seen(False, (f"group {group_id} does not exist",))
-        ids = {link["id"] for link in links}
-        there = operation.principal_id in ids
+        held = facts.items(held_url(segment, principal, self.relation))
+        if group is None or held is None:
+            gone = f"group {group_id}" if group is None else f"principal {principal}"
+            # Nobody is in a group that is gone.
+            return Seen(not self.adds, (f"{gone} does not exist",) if self.adds else ())
+        there = any(each["id"] == group_id for each in held)
+        if there is self.adds:
+            return Seen(True)
         against = []
         for condition in operation.preconditions:
             if condition.fact == "group.kind" and (found := kind_of(group)) != condition.value:
                 against.append(f"group {group_id} is {found}, it was {condition.value}")
-            if condition.fact == "owners.others" and len(ids - {operation.principal_id}) < 1:
-                against.append(f"the last owner of group {group_id} would go")
-        return Seen(there is self.adds, () if there is self.adds else tuple(against))
+            if condition.fact == "owners.others":
+                owners = {each["id"] for each in facts.items(owners_url(group_id)) or ()}
+                if not owners - {principal}:
+                    against.append(f"the last owner of group {group_id} would go")
+        return Seen(False, tuple(against))
 
     def call(self, operation: Operation, seen: Seen, root: str) -> Call:
         """`POST …/$ref`, or `DELETE …/$ref`: without `/$ref` the object itself would be deleted."""
