@@ -13,7 +13,9 @@ def inherit(s: Session, group_id: str | None, member: str | None, gained: bool) 
     if not group or not user:
         return
     for licence in group.get("assignedLicenses") or ():
-        _change(s, user, licence["skuId"], group["id"], licence.get("disabledPlans") or [], gained)
+        change_licence(
+            s, user, licence["skuId"], group["id"], licence.get("disabledPlans") or [], gained
+        )
 
 
 def give_licence(s: Session) -> bool:
@@ -22,7 +24,7 @@ def give_licence(s: Session) -> bool:
     if not sku or not user_id:
         return False
     user = s.objects["users"][user_id]
-    return _change(s, user, s.objects["subscribed_skus"][sku]["skuId"], None, [], True)
+    return change_licence(s, user, s.objects["subscribed_skus"][sku]["skuId"], None, [], True)
 
 
 def take_licence(s: Session) -> bool:
@@ -38,11 +40,11 @@ def take_licence(s: Session) -> bool:
             if state.get("assignedByGroup") is None
         ]
         if direct:
-            return _change(s, user, s.rng.choice(direct), None, [], False)
+            return change_licence(s, user, s.rng.choice(direct), None, [], False)
     return False
 
 
-def _change(
+def change_licence(
     s: Session,
     user: JsonObject,
     sku_id: str,
@@ -50,6 +52,9 @@ def _change(
     disabled: list[str],
     gained: bool,
 ) -> bool:
+    """Give a user a licence (by a group, or directly when None) or take it; False if it was so."""
+    # Steps before this one may have changed the user.
+    user = s.objects["users"][user["id"]]
     before = user.get("licenseAssignmentStates") or []
     # New lists: the generator lets users share equal ones.
     states: list[dict[str, Any]] = [

@@ -38,7 +38,7 @@ def create_user(s: Session) -> bool:
         "userType": "Member",
     }
     s.put("users", user)
-    _register(s, user)
+    register(s, user)
     s.link("managers", user_id, model)
     return True
 
@@ -52,7 +52,7 @@ def switch_user(s: Session) -> bool:
     enabled = not user.get("accountEnabled")
     s.patch("users", user_id, {"accountEnabled": enabled})
     if enabled:
-        _register(s, {**user, "accountEnabled": True})
+        register(s, {**user, "accountEnabled": True})
     elif user_id in s.objects["user_registration_details"]:
         s.remove("user_registration_details", user_id)
     return True
@@ -90,7 +90,7 @@ def soft_delete_user(s: Session) -> bool:
     user_id = s.some("users")
     if not user_id:
         return False
-    _forget(s, user_id)
+    forget(s, user_id)
     return s.soft_delete("users", user_id)
 
 
@@ -99,7 +99,7 @@ def hard_delete_user(s: Session) -> bool:
     user_id = s.some("users")
     if not user_id:
         return False
-    _forget(s, user_id)
+    forget(s, user_id)
     s.end_access(user_id)
     return s.remove("users", user_id)
 
@@ -130,11 +130,11 @@ def restore(s: Session) -> bool:
     if collection == "users":
         count_user(s, item, 1)
         if item.get("accountEnabled"):
-            _register(s, s.objects["users"][found])
+            register(s, s.objects["users"][found])
     return True
 
 
-def _register(s: Session, user: JsonObject) -> None:
+def register(s: Session, user: JsonObject) -> None:
     """A row in the registration report, if the tenant has the report."""
     if not s.objects["user_registration_details"]:
         return
@@ -157,7 +157,8 @@ def _register(s: Session, user: JsonObject) -> None:
     )
 
 
-def _forget(s: Session, user_id: str) -> None:
+def forget(s: Session, user_id: str) -> None:
+    """What a user who is deleted frees: licences, and the row in the registration report."""
     count_user(s, s.objects["users"][user_id], -1)
     if user_id in s.objects["user_registration_details"]:
         s.remove("user_registration_details", user_id)

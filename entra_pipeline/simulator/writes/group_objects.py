@@ -82,7 +82,11 @@ def update(write: Write) -> Response:
 def delete(write: Write) -> Response:
     """`DELETE /groups/{id}`: 204."""
     write.need(needs.GROUPS)
-    group = write.get("groups", write.keys[0])
+    return delete_group(write, write.get("groups", write.keys[0]))
+
+
+def delete_group(write: Write, group: JsonObject) -> Response:
+    """Delete a group, or put it on the recycle bin: 204."""
     rules.check_changeable(write, group)
     if group.get("assignedLicenses"):
         raise bad_request(

@@ -12,9 +12,14 @@ from entra_pipeline.simulator.gates import Call
 from entra_pipeline.simulator.keys import unquote_key
 from entra_pipeline.simulator.wire import Response
 from entra_pipeline.simulator.writes import (
+    accounts,
     app_roles,
+    credentials,
     group_objects,
+    invitations,
+    licences,
     membership,
+    objects,
     pim,
     role_assignments,
 )
@@ -68,6 +73,25 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", "roleManagement/directory/roleAssignments", role_assignments.assign),
     Route("DELETE", "roleManagement/directory/roleAssignments/{}", role_assignments.remove),
+    Route("POST", "users", accounts.create),
+    Route("PATCH", "users/{}", accounts.update),
+    Route("DELETE", "users/{}", accounts.delete),
+    Route("PUT", "users/{}/manager/$ref", accounts.set_manager),
+    Route("DELETE", "users/{}/manager/$ref", accounts.remove_manager),
+    Route("POST", "directory/deletedItems/{}/restore", accounts.restore),
+    Route("DELETE", "directory/deletedItems/{}", accounts.purge),
+    Route("POST", "invitations", invitations.create),
+    Route("POST", "users/{}/assignLicense", licences.assign_to_user),
+    Route("POST", "users/{}/reprocessLicenseAssignment", licences.reprocess),
+    Route("POST", "groups/{}/assignLicense", licences.assign_to_group),
+    Route("POST", "users/{}/revokeSignInSessions", credentials.revoke_sessions),
+    *(
+        Route("DELETE", f"users/{{}}/authentication/{name}/{{}}", credentials.delete_method)
+        for name in credentials.METHOD_SETS
+    ),
+    Route("DELETE", "groups/{}/members/{}", objects.delete_member_itself),
+    Route("DELETE", "groups/{}/owners/{}", objects.delete_member_itself),
+    Route("DELETE", "directoryObjects/{}", objects.delete_any),
     *(Route("POST", endpoint.path, endpoint.create) for endpoint in pim.ENDPOINTS),
     *(Route("POST", f"{endpoint.path}/{{}}/cancel", endpoint.cancel) for endpoint in pim.ENDPOINTS),
 )
