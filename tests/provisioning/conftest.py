@@ -15,6 +15,7 @@ from entra_pipeline.simulator.process import Simulator, running
 from tests.provisioning.clock import Clock
 from tests.provisioning.making import TENANT
 from tests.provisioning.stage import Stage, staged
+from tests.provisioning.tenant import Tenant
 
 _numbers = itertools.count()
 
@@ -77,3 +78,8 @@ def written_to() -> Iterator[Simulator]:
 def stage(ledger: Ledger, written_to: Simulator, tmp_path: Path, clock: Clock) -> Iterator[Stage]:
     with staged(ledger, written_to, tmp_path, clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def tenant(written_to: Simulator) -> Tenant:
+    return Tenant(written_to)

@@ -1,88 +1,20 @@
 """Members and owners of groups: granted, revoked, refused, in a real exchange with the tenant."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from entra_pipeline.provisioning.gate import GateClosedError
-from entra_pipeline.provisioning.ledger import verify
 from entra_pipeline.provisioning.planning import Refusal
-from entra_pipeline.provisioning.states import OperationState as O
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Grant, GroupAccess, Request, Revoke
-from entra_pipeline.simulator.process import Simulator
 from tests.provisioning.making import grant, person
 from tests.provisioning.stage import Stage
-
-
-class Tenant:
-    """Objects of the simulated tenant, by what they are."""
-
-    def __init__(self, simulator: Simulator) -> None:
-        self.users = [user["id"] for user in simulator.truth("users")]
-        self.groups = simulator.truth("groups")
-        self.members: dict[str, list[str]] = simulator.truth("group_members")
-        self.owners: dict[str, list[str]] = simulator.truth("group_owners")
-
-    def group(self, **wanted: Any) -> str:
-        """A group with these properties; None: without them."""
-        for group in self.groups:
-            if all((group.get(name) or None) == value for name, value in wanted.items()):
-                found: str = group["id"]
-                return found
-        raise AssertionError(f"no group with {wanted}")
-
-    def plain(self) -> Iterator[str]:
-        for group in self.groups:
-            if group.get("securityEnabled") and not any(
-                group.get(name)
-                for name in (
-                    "mailEnabled",
-                    "groupTypes",
-                    "onPremisesSyncEnabled",
-                    "isAssignableToRole",
-                )
-            ):
-                yield group["id"]
-
-    def stranger(self, group: str) -> str:
-        """A user who is not a member of the group."""
-        return next(user for user in self.users if user not in self.members.get(group, ()))
-
-
-@pytest.fixture
-def tenant(written_to: Simulator) -> Tenant:
-    return Tenant(written_to)
+from tests.provisioning.tenant import Tenant
 
 
 def asked(body: Grant | Revoke, **more: Any) -> Request:
     return grant(body=body, **more)
-
-
-def test_granted_again_granted_revoked_again_revoked(stage: Stage, tenant: Tenant) -> None:
-    group = next(tenant.plain())
-    user = tenant.stranger(group)
-    access = GroupAccess(group_id=group)
-    expected: list[tuple[str, str, str | None]] = []
-    for body, state, kind in (
-        (Grant, O.WRITTEN, "add_group_member"),
-        (Grant, O.ALREADY, None),
-        (Revoke, O.WRITTEN, "remove_group_member"),
-        (Revoke, O.ALREADY, None),
-        (Grant, O.WRITTEN, "add_group_member"),
-        (Revoke, O.WRITTEN, "remove_group_member"),
-    ):
-        (filed,) = stage.approved(asked(body(principal_id=user, access=access)))
-        worker = stage.worker()
-        worker.apply()
-        assert worker._work.steps(filed.id)[0].state is state
-        stage.run([filed.id])
-        assert stage.ledger.request(filed.id).state is RequestState.DONE
-        if kind is not None:
-            expected.append((kind, group, user))
-    assert stage.effects() == expected
-    assert verify(stage.ledger.database).findings == ()
 
 
 def test_many_requests_of_one_batch_are_one_plan_and_few_round_trips(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from entra_pipeline.provisioning.actions.app_roles import AppRole
 from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
 from entra_pipeline.provisioning.actions.groups import Link
+from entra_pipeline.provisioning.actions.roles import Role
 from entra_pipeline.provisioning.plans import Action
 
 HANDLERS: Final[Mapping[Action, Handler]] = {
@@ -14,6 +16,10 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_GROUP_MEMBER: Link("member", adds=False),
     Action.ADD_GROUP_OWNER: Link("owner", adds=True),
     Action.REMOVE_GROUP_OWNER: Link("owner", adds=False),
+    Action.ASSIGN_APP_ROLE: AppRole(adds=True),
+    Action.REMOVE_APP_ROLE: AppRole(adds=False),
+    Action.ASSIGN_ROLE: Role(adds=True),
+    Action.REMOVE_ROLE: Role(adds=False),
 }
 
 __all__ = ["HANDLERS", "Call", "Handler", "Seen"]

@@ -1,0 +1,77 @@
+"""Drafts by kind of request: what it would write, or the reasons against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from entra_pipeline.provisioning.drafts.app_roles import AppRoles
+from entra_pipeline.provisioning.drafts.base import Draft, Family, segment_of
+from entra_pipeline.provisioning.drafts.groups import Groups
+from entra_pipeline.provisioning.drafts.roles import Roles
+from entra_pipeline.provisioning.ledger import Filed
+from entra_pipeline.provisioning.reads import Facts, Read, UnreadError, principal_url
+from entra_pipeline.provisioning.values import Grant, Mode, Request, Revoke, Source
+
+_FAMILIES: Final[Mapping[tuple[str, Mode], Family]] = {
+    ("group", Mode.DIRECT): Groups(),
+    ("app", Mode.DIRECT): AppRoles(),
+    ("role", Mode.DIRECT): Roles(),
+}
+
+
+def first_needs(request: Request) -> tuple[Read, ...]:
+    """What has to be read before it is known what else has to be."""
+    match request.body:
+        case Grant() | Revoke():
+            return (Read(principal_url(request.body.principal_id)),)
+    return ()
+
+
+def needs(request: Request, facts: Facts) -> tuple[Read, ...]:
+    """The other reads that a draft of the request needs."""
+    match request.body:
+        case (Grant() | Revoke()) as body:
+            family = _FAMILIES.get((body.access.type, body.mode))
+            segment = segment_of(body.principal_id, facts)
+            if family is not None and segment is not None:
+                return tuple(family.needs(body, segment))
+    return ()
+
+
+def draft(filed: Filed, facts: Facts) -> Draft:
+    """What the request would write."""
+    body = filed.request.body
+    try:
+        match body:
+            case Grant() | Revoke():
+                facts.document(principal_url(body.principal_id))
+                segment = segment_of(body.principal_id, facts)
+                if segment is None:
+                    return Draft(reasons=(f"there is no principal {body.principal_id}",))
+                family = _FAMILIES.get((body.access.type, body.mode))
+                if family is not None:
+                    return family.draft(filed, body, segment, facts)
+    except UnreadError as error:
+        return Draft(reasons=(f"what it rests on cannot be read: {error}",))
+    return Draft(reasons=(f"{body.kind} of this kind cannot be carried out by this version",))
+
+
+def ending(granted: Filed, key: str) -> Request | None:
+    """The request that takes a grant back whose end has come; None for what never ends so."""
+    body = granted.request.body
+    if not isinstance(body, Grant):
+        return None
+    return Request(
+        body=Revoke(
+            principal_id=body.principal_id, access=body.access, mode=body.mode, undoes=granted.id
+        ),
+        asked_by=granted.request.asked_by,
+        for_whom=granted.request.for_whom,
+        reason=f"the end of {granted.id} has come",
+        source=Source.EXPIRY,
+        idempotency_key=key,
+    )
+
+
+__all__ = ["Draft", "draft", "ending", "first_needs", "needs"]
