@@ -17,6 +17,7 @@ from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.reads import FactReader
 from entra_pipeline.provisioning.states import RequestState
+from entra_pipeline.provisioning.sweeping import Swept, sweep
 from entra_pipeline.provisioning.values import Request
 from entra_pipeline.simulator.process import Simulator
 from tests.provisioning.clock import Clock
@@ -63,10 +64,13 @@ class Stage:
         return Applier(self.ledger, self.client, self.gate, name, PACE)
 
     def plan(self, filed: Sequence[Filed]) -> Plan | Refusal:
-        planner = Planner(
-            self.settings.tenant_id, self.policy, FactReader(self.client), frozenset()
-        )
-        return planner.plan(filed, self.clock())
+        return self.planner().plan(filed, self.clock())
+
+    def planner(self) -> Planner:
+        return Planner(self.settings.tenant_id, self.policy, FactReader(self.client), frozenset())
+
+    def sweep(self) -> Swept:
+        return sweep(self.ledger, self.planner())
 
     def approved(self, *requests: Request) -> list[Filed]:
         """File, plan, approve."""

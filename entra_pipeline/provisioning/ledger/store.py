@@ -151,6 +151,7 @@ class Ledger:
         *,
         states: Iterable[RequestState] = (),
         kind: str | None = None,
+        source: Source | None = None,
         before: str | None = None,
         limit: int = 100,
     ) -> list[Filed]:
@@ -161,6 +162,8 @@ class Ledger:
             query = query.where(table.c.state.in_(chosen))
         if kind is not None:
             query = query.where(table.c.kind == kind)
+        if source is not None:
+            query = query.where(table.c.source == source.value)
         if before is not None:
             query = query.where(table.c.id < before)
         with self.database.read() as connection:
