@@ -103,9 +103,9 @@ class App:
         """The true answer, unless rules say otherwise. Batch items come through here too."""
         if not self._faults.rules:
             return await self._truth(request)
-        fault = self._faults.find(request.method, request.target)
+        fault = self._faults.find(request.method, request.target, request.body)
         if fault is None:
-            return await self._truth(request)
+            return await self._with_effect_faults(request, await self._truth(request))
         if fault.delay_ms:
             await asyncio.sleep(fault.delay_ms / 1000)
         if fault.before is not None:
@@ -113,11 +113,27 @@ class App:
             response.route = f"{request.method} (fault)"
             if request.path.startswith(("/v1.0", "/beta")):
                 self._statistics.count(response)
+            if fault.before.later:
+                self._carry_out_later(request, fault.before.delay_ms / 1000)
         else:
-            response = await self._truth(request)
+            response = await self._with_effect_faults(request, await self._truth(request))
         for rule in fault.after:
             response = self._faults.apply(rule, response, request.base)
         return response
+
+    async def _with_effect_faults(self, request: Request, response: Response) -> Response:
+        """The answer, unless the request changed something and rules for that say otherwise."""
+        if not response.effects:
+            return response
+        for rule in self._faults.effective(request.method, request.target, request.body):
+            if rule.delay_ms:
+                await asyncio.sleep(rule.delay_ms / 1000)
+            response = self._faults.apply(rule, response, request.base)
+        return response
+
+    def _carry_out_later(self, request: Request, delay_s: float) -> None:
+        """The request was answered for, and has its effect all the same."""
+        asyncio.get_running_loop().call_later(delay_s, self._graph.handle, request)
 
     async def _truth(self, request: Request) -> Response:
         if request.path.startswith(("/v1.0", "/beta")):

@@ -15,8 +15,10 @@ from entra_pipeline.simulator.delta import Deltas
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.entity_sets import ENTITY_SETS
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
+from entra_pipeline.simulator.replication import Replication
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import COLLECTIONS, RELATIONS
+from entra_pipeline.simulator.throttle import Throttle
 from entra_pipeline.simulator.wire import Request, Response, decode_json, encode_json
 from entra_pipeline.simulator.writes.effects import Effects
 from entra_pipeline.simulator.writes.holds import Holds
@@ -37,6 +39,8 @@ class Control:
         deltas: Deltas,
         effects: Effects,
         holds: Holds,
+        replication: Replication,
+        throttle: Throttle,
     ) -> None:
         self._directory = directory
         self._clock = clock
@@ -46,6 +50,8 @@ class Control:
         self._deltas = deltas
         self._effects = effects
         self._holds = holds
+        self._replication = replication
+        self._throttle = throttle
 
     def answer(self, request: Request) -> Response:
         """Answer a request whose path starts with `/_sim/`."""
@@ -59,9 +65,11 @@ class Control:
         try:
             match route:
                 case ("GET", "stats"):
-                    return _json(self._statistics.document(self._faults))
+                    more = {"writes": self._throttle.writes, "effects": len(self._effects)}
+                    return _json(self._statistics.document(self._faults) | more)
                 case ("POST", "stats/reset"):
                     self._statistics.reset()
+                    self._throttle.writes = 0
                     self._faults.reset_counts()
                     return _json({})
                 case ("POST", "clock"):
@@ -75,6 +83,11 @@ class Control:
                 case ("GET", "effects"):
                     after = dict(parse_qsl(request.query)).get("after", "0")
                     return _json({"effects": self._effects.after(int(after))})
+                case ("POST", "replication"):
+                    asked = _body(request)
+                    lag, share = float(asked["lag_s"]), float(asked.get("fresh_share", 0))
+                    self._replication.set(lag, share)
+                    return _json({"lag_s": lag, "fresh_share": share})
                 case ("POST", "pim"):
                     self._holds.policy = replace(self._holds.policy, **_body(request))
                     return _json(asdict(self._holds.policy))

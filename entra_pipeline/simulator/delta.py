@@ -91,6 +91,11 @@ class Deltas:
         self._ends: list[tuple[str, frozenset[str] | None]] = []
         """What became of the links given out so far: `expire` or `reset`, and of which sets."""
 
+    def share(self, other: "Deltas") -> None:
+        """Know the tokens of another, which serves the same history."""
+        self._cursors = other._cursors
+        self._origin, self._process, self._ends = other._origin, other._process, other._ends
+
     def end(self, how: Literal["expire", "reset"], paths: Iterable[str] | None = None) -> None:
         """Make the links given out so far answer 400 (`expire`) or 410 (`reset`) for ever.
 

@@ -7,7 +7,8 @@ knows HTTP or OData.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
 
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.tenant import KINDS, RELATIONS, Tenant, key_of
@@ -25,6 +26,29 @@ _DELETABLE = {
     "service_principals": "#microsoft.graph.servicePrincipal",
 }
 _COLLECTION_OF_TYPE = {f"#microsoft.graph.{kind}": name for name, kind in KINDS.items()}
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _told(method: _Method) -> _Method:
+    """Tell followers of a change that was made from outside, once it is made."""
+
+    @wraps(method)
+    def told(self: "Directory", *arguments: Any) -> Any:
+        if self._changing or not self.followers:
+            return method(self, *arguments)
+        self._changing = True
+        try:
+            done = method(self, *arguments)
+        finally:
+            self._changing = False
+        if done is not False:
+            for follow in self.followers:
+                follow(method.__name__, arguments)
+        return done
+
+    return cast(_Method, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +91,32 @@ class Directory:
         """When objects came into being, for those that were not there at the start."""
         self.former_kinds: dict[str, str] = {}
         """Type name of directory objects that are gone: delta still has to name it."""
+        self.followers: list[Callable[[str, tuple[Any, ...]], None]] = []
+        """Told of every change from outside: the method's name and its arguments."""
+        self._changing = False
         self._memos: dict[str, tuple[int, Any]] = {}
         self._sources: dict[str, dict[str, list[str]]] = {}
         self._target_sets: dict[tuple[str, str], set[str]] = {}
         self._set_aside: dict[str, list[tuple[str, str, str]]] = {}
         self._grouped: dict[tuple[str, str], dict[str, list[JsonObject]]] = {}
+
+    def copy(self, clock: Clock) -> "Directory":
+        """A directory of its own in the present state, history included; it follows nobody."""
+        tenant = Tenant(
+            self.tenant.tenant_id,
+            {name: dict(rows) for name, rows in self.tenant.objects.items()},
+            {
+                name: {source: list(targets) for source, targets in links.items()}
+                for name, links in self.tenant.links.items()
+            },
+        )
+        other = Directory(tenant, clock)
+        other.log = list(self.log)
+        other.activated_roles = set(self.activated_roles)
+        other.born = dict(self.born)
+        other.former_kinds = dict(self.former_kinds)
+        other._set_aside = {key: list(links) for key, links in self._set_aside.items()}
+        return other
 
     # Reading
 
@@ -133,6 +178,7 @@ class Directory:
 
     # Writing
 
+    @_told
     def put(self, collection: str, obj: JsonObject) -> None:
         """Create an object, or replace the one with its id."""
         object_id = key_of(collection, obj)
@@ -147,6 +193,7 @@ class Directory:
         if collection == "role_assignments":
             self._record_role_member("link", obj)
 
+    @_told
     def patch(self, collection: str, object_id: str, props: JsonObject) -> None:
         """Overwrite some properties. Raises KeyError if there is no such object."""
         held = self.tenant.objects[collection][object_id]
@@ -155,6 +202,7 @@ class Directory:
         self._regroup(collection, held, after)
         self._record("patch", collection, object_id, frozenset(props))
 
+    @_told
     def remove(self, collection: str, object_id: str) -> None:
         """Delete for good, links included. Raises KeyError if there is no such object.
 
@@ -180,6 +228,7 @@ class Directory:
         for relation, source, target in self._links_of(collection, object_id):
             self.unlink(relation, source, target)
 
+    @_told
     def soft_delete(self, collection: str, object_id: str) -> None:
         """Move an object to `deleted_items`. Its links disappear from sight until restored.
 
@@ -202,6 +251,7 @@ class Directory:
         self._touch("deleted_items")
         self._record("soft_delete", collection, object_id)
 
+    @_told
     def restore(self, object_id: str) -> None:
         """Bring back a soft-deleted object with its links. Raises KeyError if it is not there."""
         bin_row = self.tenant.objects["deleted_items"].pop(object_id)
@@ -228,6 +278,7 @@ class Directory:
             else:
                 self._add(relation, source, target)
 
+    @_told
     def link(self, relation: str, source: str, target: str) -> bool:
         """Add a link; False if it was there already."""
         if not self._add(relation, source, target):
@@ -235,6 +286,7 @@ class Directory:
         self._record_link("link", relation, source, target)
         return True
 
+    @_told
     def unlink(self, relation: str, source: str, target: str) -> bool:
         """Take a link away; False if there was none."""
         if not self._drop(relation, source, target):

@@ -3,12 +3,14 @@
 A rule is JSON: `{"match": {...}, "when": "before"|"after", <what happens>}`.
 
 match (all optional): `method`; `path`, a regular expression searched in the decoded path and query
-(`/v1.0/users?$top=999`); `nth`, only that match (from 1); `every`, each so many-th match;
-`probability` from 0 to 1; `times`, how often the rule may fire at most.
+(`/v1.0/users?$top=999`); `body`, one searched in the request's body; `effect` true, only requests
+that changed the directory (with `when` after); `nth`, only that match (from 1); `every`, each so
+many-th match; `probability` from 0 to 1; `times`, how often the rule may fire at most.
 
 What happens: `respond` {status, headers, body}, `delay_ms`, `reset` true, `truncate_at` bytes, or
 `patch`, an RFC 6902 patch of the true answer. `when` says whether the request's side effect
-happens: `before` (default for respond and reset) answers instead of it, `after` does it first.
+happens: `before` (default for respond and reset) answers instead of it, `after` does it first, and
+`later` answers instead and does it `delay_ms` afterwards, when the client has given up waiting.
 `{base}` in a responded header or text stands for scheme://host:port.
 """
 
@@ -27,7 +29,9 @@ from entra_pipeline.simulator.wire import (
     encode_json,
 )
 
-_MATCH_KEYS = frozenset({"method", "path", "nth", "every", "probability", "times"})
+_MATCH_KEYS = frozenset(
+    {"method", "path", "body", "effect", "nth", "every", "probability", "times"}
+)
 _ACTION_KEYS = frozenset({"respond", "delay_ms", "reset", "truncate_at", "patch"})
 
 
@@ -45,7 +49,10 @@ class Rule:
     every: int | None = None
     probability: float | None = None
     times: int | None = None
+    body: re.Pattern[str] | None = None
+    effect: bool = False
     after: bool = False
+    later: bool = False
     respond: JsonObject | None = None
     delay_ms: float = 0.0
     reset: bool = False
@@ -55,11 +62,13 @@ class Rule:
     fired: int = 0
     text: JsonObject = field(default_factory=dict)
 
-    def fires(self, method: str, target: str, rng: random.Random) -> bool:
+    def fires(self, method: str, target: str, body: bytes, rng: random.Random) -> bool:
         """Whether the rule fires for this request; counts either way."""
         if self.method is not None and self.method != method:
             return False
         if self.path is not None and self.path.search(target) is None:
+            return False
+        if self.body is not None and self.body.search(body.decode("utf-8", "replace")) is None:
             return False
         if self.times is not None and self.fired >= self.times:
             return False
@@ -104,20 +113,29 @@ class Faults:
         for rule in self.rules:
             rule.fired = rule.matched = 0
 
-    def find(self, method: str, target: str) -> Fault | None:
-        """What happens to this request; None if nothing."""
+    def find(self, method: str, target: str, body: bytes = b"") -> Fault | None:
+        """What happens to this request; None if nothing. Rules for effects wait for `effective`."""
         fault: Fault | None = None
         decoded = unquote(target)
         for rule in self.rules:
-            if not rule.fires(method, decoded, self._rng):
+            if rule.effect or not rule.fires(method, decoded, body, self._rng):
                 continue
             fault = fault or Fault()
-            fault.delay_ms += rule.delay_ms
+            fault.delay_ms += 0 if rule.later else rule.delay_ms
             if (rule.respond is not None or rule.reset) and not rule.after:
                 fault.before = rule
                 break
             fault.after.append(rule)
         return fault
+
+    def effective(self, method: str, target: str, body: bytes) -> list[Rule]:
+        """The rules that fire for a request because it changed something."""
+        decoded = unquote(target)
+        return [
+            rule
+            for rule in self.rules
+            if rule.effect and rule.fires(method, decoded, body, self._rng)
+        ]
 
     @staticmethod
     def apply(rule: Rule, response: Response | None, base: str) -> Response:
@@ -192,12 +210,17 @@ def _rule(position: int, rule: Any) -> Rule:
     if not _ACTION_KEYS & set(rule):
         raise refuse(f"does nothing; give one of {', '.join(sorted(_ACTION_KEYS))}")
     when = rule.get("when", "before")
-    if when not in ("before", "after"):
-        raise refuse(f"when is '{when}'; it must be 'before' or 'after'")
+    if when not in ("before", "after", "later"):
+        raise refuse(f"when is '{when}'; it must be 'before', 'after' or 'later'")
+    if match.get("effect") and when != "after":
+        raise refuse("matches an effect, which is known only afterwards; give when: after")
+    if when == "later" and "respond" not in rule and not rule.get("reset"):
+        raise refuse("has when: later but no answer; give respond or reset")
     try:
         path = re.compile(match["path"]) if match.get("path") is not None else None
+        body = re.compile(match["body"]) if match.get("body") is not None else None
     except re.error as error:
-        raise refuse(f"path is no regular expression: {error}") from error
+        raise refuse(f"path or body is no regular expression: {error}") from error
     method = match.get("method")
     return Rule(
         method=method.upper() if method is not None else None,
@@ -206,7 +229,10 @@ def _rule(position: int, rule: Any) -> Rule:
         every=match.get("every"),
         probability=match.get("probability"),
         times=match.get("times"),
+        body=body,
+        effect=bool(match.get("effect", False)),
         after=when == "after",
+        later=when == "later",
         respond=rule.get("respond"),
         delay_ms=float(rule.get("delay_ms", 0)),
         reset=bool(rule.get("reset", False)),

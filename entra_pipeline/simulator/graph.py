@@ -76,11 +76,23 @@ class Graph:
         self._objects = Objects(directory, options, self._gates, self.encoders)
         self._logs = Logs(logs, clock, options, self._gates, self.encoders)
         self.deltas = Deltas(directory, clock, options, self.encoders)
+        self._throttle, self._feeds = throttle, logs
         self.gates = self._gates
+        self.reader: Callable[[Request], Graph | None] | None = None
+        """Who answers a read in this one's place; None from it for this one."""
         self.writer: Callable[[Call, Sequence[str]], Response | None] | None = None
         """Answers writes; None from it for a path that it does not know."""
         self.before: list[Callable[[], None]] = []
         """Called before every request: what happens by itself as time passes."""
+
+    def beside(self, directory: Directory) -> "Graph":
+        """The same Graph over another replica: what one gives out (pages, links) both know."""
+        other = Graph(
+            directory, self._clock, self.options, self._identity, self._throttle, self._feeds
+        )
+        other.deltas.share(self.deltas)
+        other._lister.share(self._lister)
+        return other
 
     def handle(self, request: Request) -> Response:
         """Answer a request; errors become responses, with ids and the cost header."""
@@ -120,6 +132,9 @@ class Graph:
             written = self.writer(call, segments)
             if written is not None:
                 return written
+        other = self.reader(request) if self.reader is not None else None
+        if other is not None:
+            return other._answer(call)
         if request.method != "GET" and request.method != "POST":
             raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed.")
         lowered = tuple(segment.lower() for segment in segments)

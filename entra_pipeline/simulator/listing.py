@@ -112,6 +112,10 @@ class Lister:
         self._cursors = Cursors(clock, options.page_token_life_s)
         self._pages = PageCache()
 
+    def share(self, other: "Lister") -> None:
+        """Know the page tokens of another."""
+        self._cursors = other._cursors
+
     # One page
 
     def answer(self, request: Request, query: Query, listing: Listing) -> Response:

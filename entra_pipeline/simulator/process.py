@@ -80,6 +80,10 @@ class Simulator:
         found: list[dict[str, Any]] = self._control("GET", f"effects?after={after}")["effects"]
         return found
 
+    def stale_reads(self, lag_s: float, fresh_share: float = 0.0) -> None:
+        """Let reads be so many seconds behind, but for a share of them that is up to date."""
+        self._control("POST", "replication", {"lag_s": lag_s, "fresh_share": fresh_share})
+
     def pim(self, **policy: Any) -> None:
         """Change how PIM behaves: fields of `writes.holds.Policy`."""
         self._control("POST", "pim", policy)
@@ -147,6 +151,8 @@ def running(
     cloud: str | None = None,
     latency_ms: float = 0.0,
     replication_lag: float = 0.0,
+    stale_reads: float = 0.0,
+    fresh_share: float = 0.0,
     empty_pages: int = 0,
     delta_page: int | None = None,
     delta_slice: int | None = None,
@@ -189,6 +195,8 @@ def running(
         ("write-quota", write_quota),
         ("latency-ms", latency_ms),
         ("replication-lag", replication_lag),
+        ("stale-reads", stale_reads),
+        ("fresh-share", fresh_share),
         ("empty-pages", empty_pages),
         ("delta-page", delta_page),
         ("delta-slice", delta_slice),

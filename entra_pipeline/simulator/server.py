@@ -36,6 +36,7 @@ from entra_pipeline.simulator.logs.feed import Recorded
 from entra_pipeline.simulator.logs.trail import Trail
 from entra_pipeline.simulator.model import Options
 from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
+from entra_pipeline.simulator.replication import Replication
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import Tenant, TenantFileError, load
 from entra_pipeline.simulator.throttle import WRITES_PER_150_S, Throttle
@@ -87,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--faults", type=Path, help="JSON file of fault rules")
     made.add_argument("--replication-lag", type=float, default=0.0, metavar="S")
+    made.add_argument(
+        "--stale-reads", type=_seconds, default=0.0, metavar="S", help="seconds reads are behind"
+    )
+    made.add_argument(
+        "--fresh-share", type=float, default=0.0, metavar="P", help="share of reads that are not"
+    )
     made.add_argument("--license", choices=("free", "p1", "p2"), default="p2")
     made.add_argument("--cloud", choices=CLOUDS, default="global")
     made.add_argument("--without-permission", action="append", default=[], metavar="P")
@@ -250,6 +257,9 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     graph.encoders.warm(hidden_kinds(options.granted))
     trail = Trail(directory, clock, recorded, options.seed)
     effects = Effects()
+    replication = Replication(graph, clock, options.seed)
+    replication.set(arguments.stale_reads, arguments.fresh_share)
+    graph.reader = replication.reader
     service = Service(
         directory,
         clock,
@@ -259,12 +269,12 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         trail,
         effects,
         random.Random(f"{options.seed}:writes"),
-        directory,
+        replication,
     )
     holds = Holds(directory, clock, trail, service.rng)
     service.state["holds"] = holds
     graph.writer = Writes(service).answer
-    graph.before.append(holds.tick)
+    graph.before += [holds.tick, replication.tick]
     control = Control(
         directory,
         clock,
@@ -274,6 +284,8 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         graph.deltas,
         effects,
         holds,
+        replication,
+        throttle,
     )
     app = App(graph, identity, control, faults, statistics, clock)
     gc.enable()

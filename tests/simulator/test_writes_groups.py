@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.conftest import Client
+from entra_pipeline.simulator.process import running
+from entra_pipeline.simulator.tenant import dump
+from tests.simulator.conftest import Client, guid
 from tests.simulator.writing import (
     ADA,
     BOB,
@@ -30,6 +32,7 @@ from tests.simulator.writing import (
     TEAM,
     UNIT,
     Writing,
+    tenant,
     writing,
 )
 
@@ -175,11 +178,6 @@ def test_the_last_owner_who_is_a_user_stays(client: Writing) -> None:
 
 
 def test_a_group_has_a_hundred_owners_at_most(tmp_path: Path) -> None:
-    from entra_pipeline.simulator.process import running
-    from entra_pipeline.simulator.tenant import dump
-    from tests.simulator.conftest import guid
-    from tests.simulator.writing import tenant
-
     made = tenant()
     made.links["group_owners"][EMPTY] = [guid(5000 + number) for number in range(100)]
     dump(made, tmp_path)

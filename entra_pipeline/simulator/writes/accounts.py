@@ -264,7 +264,7 @@ def purge(write: Write) -> Response:
 def _binned(write: Write) -> tuple[str, JsonObject]:
     key = write.keys[0].lower()
     item = write.directory.collection("deleted_items").get(key)
-    seen = key in write.service.view.collection("deleted_items")
+    seen = key in write.view.collection("deleted_items")
     collection = _COLLECTIONS.get(str(item.get("@odata.type")), "") if item else ""
     write.need(_BIN_NEEDS.get(collection, needs.DELETE_USER | needs.GROUPS | needs.APPLICATIONS))
     if item is None or not seen or collection not in _BIN_NEEDS:

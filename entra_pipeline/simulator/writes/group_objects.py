@@ -39,7 +39,7 @@ def update(write: Write) -> Response:
     key = write.keys[0]
     if key.startswith("uniqueName="):
         name = unquote_key(key.partition("=")[2])
-        group = by_alternate(write.service.view, BY_TYPE["group"], "uniqueName", name)
+        group = by_alternate(write.view, BY_TYPE["group"], "uniqueName", name)
         if group is None:
             if _CREATE_IF_MISSING not in write.request.headers.get("prefer", ""):
                 write.need(needs.GROUPS)

@@ -16,7 +16,7 @@ _Found = list[tuple[str, JsonObject]]
 def add_member(write: Write) -> Response:
     """`POST /groups/{id}/members/$ref`: 204."""
     write.need(needs.GROUP_MEMBERS)
-    group = write.get("groups", write.keys[0])
+    group = _source(write)
     rules.check_members_changeable(write, group)
     found = [references.single(write)]
     check_members(write, group, found)
@@ -27,7 +27,7 @@ def add_member(write: Write) -> Response:
 def remove_member(write: Write) -> Response:
     """`DELETE /groups/{id}/members/{id}/$ref`: 204."""
     write.need(needs.GROUP_MEMBERS)
-    group = write.get("groups", write.keys[0])
+    group = _source(write)
     rules.check_members_changeable(write, group)
     member = write.keys[1].lower()
     found = write.directory.find(member)
@@ -45,7 +45,7 @@ def remove_member(write: Write) -> Response:
 def add_owner(write: Write) -> Response:
     """`POST /groups/{id}/owners/$ref`: 204."""
     write.need(needs.GROUPS)
-    group = write.get("groups", write.keys[0])
+    group = _source(write)
     rules.check_changeable(write, group)
     found = [references.single(write)]
     check_owners(write, group, found)
@@ -56,7 +56,7 @@ def add_owner(write: Write) -> Response:
 def remove_owner(write: Write) -> Response:
     """`DELETE /groups/{id}/owners/{id}/$ref`: 204."""
     write.need(needs.GROUPS)
-    group = write.get("groups", write.keys[0])
+    group = _source(write)
     rules.check_changeable(write, group)
     owner = write.keys[1].lower()
     if not write.directory.is_linked("group_owners", group["id"], owner):
@@ -66,6 +66,16 @@ def remove_owner(write: Write) -> Response:
     end_pim_hold(write, group["id"], owner, "owner")
     write.effect("remove_group_owner", group["id"], owner)
     return write.no_content()
+
+
+def _source(write: Write) -> JsonObject:
+    """The group of the address. One that is still on its way here is refused in its own way."""
+    key = write.keys[0].lower()
+    if key in write.directory.collection("groups") and key not in write.view.collection("groups"):
+        raise bad_request(
+            "The source resource object or one of the objects being referenced don't exist."
+        )
+    return write.get("groups", write.keys[0])
 
 
 def check_members(write: Write, group: JsonObject, found: _Found) -> None:

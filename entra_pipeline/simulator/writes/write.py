@@ -26,6 +26,7 @@ from entra_pipeline.simulator.model import License, Options
 from entra_pipeline.simulator.objects import with_context
 from entra_pipeline.simulator.permissions import Acceptable, suffices
 from entra_pipeline.simulator.projection import Encoders
+from entra_pipeline.simulator.replication import Replication
 from entra_pipeline.simulator.wire import JsonObject, Request, Response, decode_json, encode_json
 from entra_pipeline.simulator.writes.effects import Effects
 
@@ -42,8 +43,7 @@ class Service:
     trail: Trail
     effects: Effects
     rng: random.Random
-    view: Directory
-    """The replica that a request finds objects in: behind `directory` while changes travel."""
+    replication: Replication
     state: dict[str, Any] = field(default_factory=dict)
     """What modules keep beside the directory, by the module's name."""
 
@@ -64,6 +64,8 @@ class Write:
         self.session = Session(
             service.directory, service.rng, service.clock.now(), service.trail.observe
         )
+        self.view = service.replication.view()
+        """The replica that finds the objects: behind `directory` while changes travel."""
         self.effects = 0
         self._body: JsonObject | None = None
 
@@ -99,7 +101,7 @@ class Write:
     def find(self, object_id: str) -> tuple[str, JsonObject]:
         """Collection and object of a directory object; 404 if gone, or not replicated yet."""
         key = object_id.lower()
-        seen = self.service.view.find(key)
+        seen = self.view.find(key)
         found = self.directory.find(key) if seen is not None else None
         if found is None:
             raise not_found(object_id)
@@ -112,12 +114,12 @@ class Write:
         """
         found = None
         if collection == "users" and not GUID.match(key):
-            user = by_alternate(self.service.view, BY_TYPE["user"], "userPrincipalName", key)
+            user = by_alternate(self.view, BY_TYPE["user"], "userPrincipalName", key)
             if user is None:
                 raise not_found(key)
             key = user["id"]
         for name in (key, key.lower()):
-            if name in self.service.view.collection(collection):
+            if name in self.view.collection(collection):
                 found = self.directory.collection(collection).get(name)
         if found is None:
             if collection in self.directory.kinds and not GUID.match(key):
