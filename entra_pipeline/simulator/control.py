@@ -6,7 +6,7 @@ cross-site request.
 
 import random
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -89,7 +89,7 @@ class Control:
                     self._replication.set(lag, share)
                     return _json({"lag_s": lag, "fresh_share": share})
                 case ("POST", "pim"):
-                    self._holds.policy = replace(self._holds.policy, **_body(request))
+                    self._holds.set_policy(**_body(request))
                     return _json(asdict(self._holds.policy))
                 case ("POST", "mutate"):
                     return self._change(_body(request))

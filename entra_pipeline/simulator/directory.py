@@ -93,6 +93,12 @@ class Directory:
         """Type name of directory objects that are gone: delta still has to name it."""
         self.followers: list[Callable[[str, tuple[Any, ...]], None]] = []
         """Told of every change from outside: the method's name and its arguments."""
+        self.hold_limits: dict[str, Any] = {
+            "required": False,
+            "assignment": "P180D",
+            "eligibility": "P365D",
+        }
+        """What role policies say of holds in PIM: whether they must end, and how long they last."""
         self._changing = False
         self._memos: dict[str, tuple[int, Any]] = {}
         self._sources: dict[str, dict[str, list[str]]] = {}
@@ -114,9 +120,15 @@ class Directory:
         other.log = list(self.log)
         other.activated_roles = set(self.activated_roles)
         other.born = dict(self.born)
+        other.hold_limits = self.hold_limits
         other.former_kinds = dict(self.former_kinds)
         other._set_aside = {key: list(links) for key, links in self._set_aside.items()}
         return other
+
+    def limit_holds(self, **limits: Any) -> None:
+        """Change `hold_limits`; policies show them at once."""
+        self.hold_limits |= limits
+        self._touch("role_definitions")
 
     # Reading
 

@@ -198,9 +198,15 @@ def policy_rules(directory: Directory, policy_row: JsonObject) -> list[JsonObjec
             "target": where,
         }
 
+    limits = directory.hold_limits
+    required, eligible, active = (
+        limits[name] for name in ("required", "eligibility", "assignment")
+    )
     return [
-        expiration("Expiration_Admin_Eligibility", False, "P365D", target("Admin", "Eligibility")),
-        expiration("Expiration_Admin_Assignment", False, "P180D", target("Admin", "Assignment")),
+        expiration(
+            "Expiration_Admin_Eligibility", required, eligible, target("Admin", "Eligibility")
+        ),
+        expiration("Expiration_Admin_Assignment", required, active, target("Admin", "Assignment")),
         expiration("Expiration_EndUser_Assignment", True, "PT8H", target("EndUser", "Assignment")),
         {
             "@odata.type": "#microsoft.graph.unifiedRoleManagementPolicyEnablementRule",

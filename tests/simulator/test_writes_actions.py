@@ -30,6 +30,13 @@ from tests.simulator.writing import (
 STATES = "$select=assignedLicenses,licenseAssignmentStates,signInSessionsValidFromDateTime"
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writing]:
+    """For what is refused."""
+    with writing(tmp_path_factory.mktemp("writing")) as client:
+        yield client
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Writing]:
     with writing(tmp_path) as client:
@@ -90,9 +97,9 @@ def test_a_licence_is_given_changed_and_taken(client: Writing) -> None:
     ],
 )
 def test_licences_that_are_refused(
-    client: Writing, user: str, body: dict[str, Any], text: str
+    untouched: Writing, user: str, body: dict[str, Any], text: str
 ) -> None:
-    status, code, message = client.refused("POST", f"/users/{user}/assignLicense", body)
+    status, code, message = untouched.refused("POST", f"/users/{user}/assignLicense", body)
     assert (status, code) == (400, "Request_BadRequest")
     assert text in message
 

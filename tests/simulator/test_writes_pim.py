@@ -1,17 +1,15 @@
 """PIM: holds that begin, change, end by the clock and are refused; of roles and of groups."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from entra_pipeline.simulator.writes.holds import Policy
 from tests.simulator.writing import (
-    ADA,
-    BOB,
     DYNAMIC,
-    EMPTY,
-    EVE,
     LIST,
     NOBODY,
     ON_PREMISES,
@@ -30,16 +28,25 @@ HOUR = {"expiration": {"type": "afterDuration", "duration": "PT1H"}}
 FOREVER = {"expiration": {"type": "noExpiration"}}
 
 
-@pytest.fixture
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writing]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writing]:
     with writing(tmp_path_factory.mktemp("writing")) as client:
         yield client
+
+
+@pytest.fixture
+def client(shared: Writing) -> Writing:
+    """PIM as it is at the start; each test has a user and a group of its own."""
+    shared.simulator.pim(**asdict(Policy()))
+    shared.news()
+    return shared
 
 
 class Kind:
     """One of the four kinds of hold, as a test needs it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, client: Writing) -> None:
+        self.user = client.new_user()
         family, state = name.split()
         self.roles = family == "roles"
         self.active = state == "active"
@@ -49,7 +56,7 @@ class Kind:
             self.thing, self.effect = REPORTS_READER, f"role_{word.lower()}"
         else:
             self.base = f"{GROUPS}/{word.lower()}"
-            self.thing, self.effect = EMPTY, f"group_{word.lower()}"
+            self.thing, self.effect = client.new_group(), f"group_{word.lower()}"
         self.requests = f"{self.base}ScheduleRequests"
 
     def body(self, action: str, info: Any = None, **more: Any) -> dict[str, Any]:
@@ -59,25 +66,34 @@ class Kind:
             else {"groupId": self.thing, "accessId": "member"}
         )
         times = {"scheduleInfo": info} if info is not None else {}
-        return {"action": action, "principalId": ADA, "justification": "x", **what, **times, **more}
+        return {
+            "action": action,
+            "principalId": self.user,
+            "justification": "x",
+            **what,
+            **times,
+            **more,
+        }
 
     def instances(self, client: Writing) -> list[dict[str, Any]]:
-        return client.rows(f"{self.base}ScheduleInstances?$filter=principalId eq '{ADA}'")
+        return client.rows(f"{self.base}ScheduleInstances?$filter=principalId eq '{self.user}'")
 
     def held(self, client: Writing) -> bool:
         """Whether the access itself is there."""
         if self.roles:
-            path = f"{ROLES}/roleAssignments?$filter=principalId eq '{ADA}'"
+            path = f"{ROLES}/roleAssignments?$filter=principalId eq '{self.user}'"
             return bool(client.rows(path))
-        return ADA in client.ids(f"/groups/{EMPTY}/members")
+        return self.user in client.ids(f"/groups/{self.thing}/members")
 
 
 KINDS = ["roles active", "roles eligible", "groups active", "groups eligible"]
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return Kind(request.param)
+def kind(request: pytest.FixtureRequest, client: Writing) -> Kind:
+    made = Kind(request.param, client)
+    client.news()
+    return made
 
 
 def end_of(row: dict[str, Any]) -> datetime:
@@ -88,7 +104,7 @@ def test_a_hold_begins_is_prolonged_and_ends_by_the_clock(client: Writing, kind:
     made = client.done("POST", kind.requests, kind.body("adminAssign", HOUR), 201)
     assert made["status"] == "Provisioned"
     (row,) = kind.instances(client)
-    assert timedelta(minutes=59) < end_of(row) - datetime.now(UTC) <= timedelta(hours=1)
+    assert timedelta(minutes=59) < end_of(row) - client.now() <= timedelta(hours=1)
     assert kind.held(client) is kind.active
     assert client.get(f"{kind.requests}/{made['id']}").json()["status"] == "Provisioned"
     for again in ("adminAssign", "adminRenew"):
@@ -131,7 +147,7 @@ def test_a_hold_without_end_stays_until_it_is_removed(client: Writing, kind: Kin
 
 
 def test_a_hold_in_the_future_waits_and_can_be_cancelled(client: Writing, kind: Kind) -> None:
-    start = datetime.now(UTC) + timedelta(hours=1)
+    start = client.now() + timedelta(hours=1)
     info = {"startDateTime": start.isoformat(), **HOUR}
     first = client.done("POST", kind.requests, kind.body("adminAssign", info), 201)
     assert first["status"] == "Granted"
@@ -142,7 +158,7 @@ def test_a_hold_in_the_future_waits_and_can_be_cancelled(client: Writing, kind: 
     assert client.refused("POST", f"{kind.requests}/{first['id']}/cancel")[0] == 400
     client.wait(5400)
     assert kind.instances(client) == []
-    start = datetime.now(UTC) + timedelta(hours=3)
+    start = client.now() + timedelta(hours=1.5)
     info = {"startDateTime": start.isoformat(), **HOUR}
     second = client.done("POST", kind.requests, kind.body("adminAssign", info), 201)
     client.wait(2 * 3600)
@@ -163,7 +179,7 @@ def test_provisioning_may_take_its_time(client: Writing, kind: Kind) -> None:
     client.wait(31)
     assert client.get(f"{kind.requests}/{made['id']}").json()["status"] == "Provisioned"
     assert len(kind.instances(client)) == 1
-    assert len(client.simulator.effects()) == 1
+    assert len(client.news()) == 1
 
 
 def test_validation_changes_nothing(client: Writing, kind: Kind) -> None:
@@ -172,7 +188,7 @@ def test_validation_changes_nothing(client: Writing, kind: Kind) -> None:
     assert made["isValidationOnly"] is True
     assert kind.instances(client) == []
     assert client.get(f"{kind.requests}/{made['id']}").status_code == 404
-    assert client.simulator.effects() == []
+    assert client.news() == []
 
 
 def test_the_policy_is_asked(client: Writing, kind: Kind) -> None:
@@ -181,6 +197,10 @@ def test_the_policy_is_asked(client: Writing, kind: Kind) -> None:
         maximum={"assignment": "PT8H", "eligibility": "PT8H"},
         justification_required=True,
     )
+    scope = "scopeId eq '/' and scopeType eq 'DirectoryRole'"
+    path = f"/policies/roleManagementPolicies?$filter={scope}&$expand=rules"
+    rule = client.rows(path)[0]["rules"][0]
+    assert (rule["isExpirationRequired"], rule["maximumDuration"]) == (True, "PT8H")
     day = {"expiration": {"type": "afterDuration", "duration": "P1D"}}
     for info in (day, FOREVER):
         _, code, message = client.refused("POST", kind.requests, kind.body("adminAssign", info))
@@ -221,13 +241,13 @@ def test_requests_that_are_refused(
     client: Writing, change: dict[str, Any], status: int, code: str
 ) -> None:
     for name in KINDS:
-        kind = Kind(name)
+        kind = Kind(name, client)
         body = {**kind.body("adminAssign", HOUR), **change}
         assert client.refused("POST", kind.requests, body)[:2] == (status, code)
 
 
 def test_active_holds_have_a_shortest_length_and_may_be_too_young_to_end(client: Writing) -> None:
-    kind = Kind("roles active")
+    kind = Kind("roles active", client)
     short = {"expiration": {"type": "afterDuration", "duration": "PT4M"}}
     refused = client.refused("POST", kind.requests, kind.body("adminAssign", short))
     assert refused[1] == "ActiveDurationTooShort"
@@ -240,13 +260,13 @@ def test_active_holds_have_a_shortest_length_and_may_be_too_young_to_end(client:
 
 
 def test_roles_of_groups_units_and_unknown_roles(client: Writing) -> None:
-    kind = Kind("roles active")
+    kind = Kind("roles active", client)
     body = kind.body("adminAssign", HOUR, principalId=STAFF)
     assert client.refused("POST", kind.requests, body)[0] == 400
     body = kind.body("adminAssign", HOUR, roleDefinitionId=NOBODY)
     assert client.refused("POST", kind.requests, body)[:2] == (404, "RoleNotFound")
     scope = f"/administrativeUnits/{UNIT}"
-    for principal in (ROLE_GROUP, BOB):
+    for principal in (client.new_user(), ROLE_GROUP):
         body = kind.body("adminAssign", HOUR, principalId=principal, directoryScopeId=scope)
         client.done("POST", kind.requests, body, 201)
         (row,) = client.rows(f"{ROLES}/roleAssignments?$filter=principalId eq '{principal}'")
@@ -256,33 +276,33 @@ def test_roles_of_groups_units_and_unknown_roles(client: Writing) -> None:
 @pytest.mark.parametrize("group", [DYNAMIC, ON_PREMISES, LIST])
 def test_groups_that_pim_does_not_manage(client: Writing, group: str) -> None:
     for name in ("groups active", "groups eligible"):
-        kind = Kind(name)
+        kind = Kind(name, client)
         body = kind.body("adminAssign", HOUR, groupId=group)
         assert client.refused("POST", kind.requests, body)[0] == 400
 
 
 def test_ownership_is_held_too(client: Writing) -> None:
-    kind = Kind("groups active")
+    kind = Kind("groups active", client)
     body = kind.body("adminAssign", HOUR, accessId="owner")
     client.done("POST", kind.requests, body, 201)
-    assert client.ids(f"/groups/{EMPTY}/owners") == [ADA]
+    assert client.ids(f"/groups/{kind.thing}/owners") == [kind.user]
     client.wait(3601)
-    assert client.ids(f"/groups/{EMPTY}/owners") == []
+    assert client.ids(f"/groups/{kind.thing}/owners") == []
 
 
 def test_a_plain_removal_ends_the_hold_and_an_old_end_spares_what_came_after(
     client: Writing,
 ) -> None:
-    groups, roles = Kind("groups active"), Kind("roles active")
+    groups, roles = Kind("groups active", client), Kind("roles active", client)
     client.done("POST", groups.requests, groups.body("adminAssign", HOUR), 201)
     client.done("POST", roles.requests, roles.body("adminAssign", HOUR), 201)
-    client.done("DELETE", f"/groups/{EMPTY}/members/{ADA}/$ref")
+    client.done("DELETE", f"/groups/{groups.thing}/members/{groups.user}/$ref")
     assert groups.instances(client) == []
-    (row,) = client.rows(f"{ROLES}/roleAssignments?$filter=principalId eq '{ADA}'")
+    (row,) = client.rows(f"{ROLES}/roleAssignments?$filter=principalId eq '{roles.user}'")
     client.done("DELETE", f"{ROLES}/roleAssignments/{row['id']}")
     assert roles.instances(client) == []
-    client.done("POST", f"/groups/{EMPTY}/members/$ref", client.ref(ADA))
-    given = {"roleDefinitionId": REPORTS_READER, "principalId": ADA, "directoryScopeId": "/"}
+    client.done("POST", f"/groups/{groups.thing}/members/$ref", client.ref(groups.user))
+    given = {"roleDefinitionId": REPORTS_READER, "principalId": roles.user, "directoryScopeId": "/"}
     client.done("POST", f"{ROLES}/roleAssignments", given, 201)
     client.wait(7200)
     assert groups.held(client)
@@ -290,17 +310,18 @@ def test_a_plain_removal_ends_the_hold_and_an_old_end_spares_what_came_after(
 
 
 def test_what_is_held_outside_pim_counts_as_held(client: Writing) -> None:
-    kind = Kind("groups active")
-    body = kind.body("adminAssign", HOUR, groupId=STAFF)
-    assert client.refused("POST", kind.requests, body)[1] == "RoleAssignmentExists"
-    client.done("POST", kind.requests, kind.body("adminRemove", groupId=STAFF), 201)
-    assert client.ids(f"/groups/{STAFF}/members") == []
+    kind = Kind("groups active", client)
+    client.done("POST", f"/groups/{kind.thing}/members/$ref", client.ref(kind.user))
+    refused = client.refused("POST", kind.requests, kind.body("adminAssign", HOUR))
+    assert refused[1] == "RoleAssignmentExists"
+    client.done("POST", kind.requests, kind.body("adminRemove"), 201)
+    assert not kind.held(client)
 
 
 def test_schedules_follow_requests(client: Writing) -> None:
-    kind = Kind("roles eligible")
-    path = f"{kind.base}Schedules?$filter=principalId eq '{ADA}'"
-    start = datetime.now(UTC) + timedelta(hours=1)
+    kind = Kind("roles eligible", client)
+    path = f"{kind.base}Schedules?$filter=principalId eq '{kind.user}'"
+    start = client.now() + timedelta(hours=1)
     info = {"startDateTime": start.isoformat(), **HOUR}
     made = client.done("POST", kind.requests, kind.body("adminAssign", info), 201)
     (row,) = client.rows(path)
@@ -317,7 +338,7 @@ def test_pim_needs_its_licence_and_its_permissions(
 ) -> None:
     with writing(tmp_path_factory.mktemp("p1"), license="p1") as client:
         for name in KINDS:
-            kind = Kind(name)
+            kind = Kind(name, client)
             refused = client.refused("POST", kind.requests, kind.body("adminAssign", HOUR))
             assert refused[:2] == (400, "AadPremiumLicenseRequired")
     lacking = (
@@ -328,18 +349,22 @@ def test_pim_needs_its_licence_and_its_permissions(
     with writing(tmp_path_factory.mktemp("less"), writer_without_permission=lacking) as client:
         statuses = [
             client.send("POST", each.requests, each.body("adminAssign", HOUR)).status_code
-            for each in map(Kind, KINDS)
+            for each in (Kind(name, client) for name in KINDS)
         ]
         assert statuses == [403, 201, 201, 403]
 
 
 def test_the_log_tells_of_holds_and_of_who_ended_them(client: Writing) -> None:
-    kind = Kind("roles active")
-    body = kind.body("adminAssign", HOUR, roleDefinitionId=USER_ADMINISTRATOR, principalId=EVE)
+    kind = Kind("roles active", client)
+    body = kind.body("adminAssign", HOUR, roleDefinitionId=USER_ADMINISTRATOR)
     client.done("POST", kind.requests, body, 201)
     client.wait(3601)
     client.get("/organization")
-    rows = client.rows("/auditLogs/directoryAudits")
+    rows = [
+        row
+        for row in client.rows("/auditLogs/directoryAudits")
+        if kind.user in [each["id"] for each in row["targetResources"]]
+    ]
     by_name = {row["activityDisplayName"]: row["initiatedBy"]["app"] for row in rows}
     given = by_name["Add member to role in PIM completed (timebound)"]
     assert given["appId"] == client.simulator.info.writer_client_id

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +192,27 @@ def tenant() -> Tenant:
     return made
 
 
+_numbers = count()
+
+
 class Writing(Client):
     """Requests of the writing application."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
         self._seen = 0
+        self._waited = 0.0
         self.wait(0)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; the token is a new one afterwards."""
         self.simulator.advance(seconds)
+        self._waited += seconds
         self.session.headers["Authorization"] = f"Bearer {self.simulator.token(writer=True)}"
+
+    def now(self) -> datetime:
+        """The simulator's time."""
+        return datetime.now(UTC) + timedelta(seconds=self._waited)
 
     def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -233,6 +244,39 @@ class Writing(Client):
     def link(self, object_id: str) -> str:
         """An address to bind."""
         return f"{self.base}/v1.0/directoryObjects/{object_id}"
+
+    def new_user(self) -> str:
+        """A user of the test's own."""
+        name = f"test.{next(_numbers)}"
+        user = self.done(
+            "POST",
+            "/users",
+            {
+                "accountEnabled": True,
+                "displayName": name,
+                "mailNickname": name,
+                "passwordProfile": {"password": "Long-enough-1"},
+                "userPrincipalName": f"{name}@writing.example",
+            },
+            201,
+        )
+        return str(user["id"])
+
+    def new_group(self) -> str:
+        """An empty security group of the test's own."""
+        name = f"test.{next(_numbers)}"
+        group = self.done(
+            "POST",
+            "/groups",
+            {
+                "displayName": name,
+                "mailEnabled": False,
+                "mailNickname": name,
+                "securityEnabled": True,
+            },
+            201,
+        )
+        return str(group["id"])
 
     def news(self) -> list[tuple[str, str, str | None]]:
         """Kind, target and principal of the effects since the last call."""

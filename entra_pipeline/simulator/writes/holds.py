@@ -6,9 +6,9 @@ pim.py. Only holds that began with a request end by themselves; what the tenant 
 
 import heapq
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from entra_pipeline.simulator.changes.base import Session
 from entra_pipeline.simulator.changes.licences import inherit
@@ -19,7 +19,7 @@ from entra_pipeline.simulator.logs.entries import by_application
 from entra_pipeline.simulator.logs.trail import Trail
 from entra_pipeline.simulator.tenant import JsonObject
 from entra_pipeline.simulator.writes import role_assignments
-from entra_pipeline.simulator.writes.spans import Span, stamp
+from entra_pipeline.simulator.writes.spans import Span, seconds_of, stamp
 
 _MS_PIM = {
     "id": "3fd1e0a5-5c0b-4ac6-9a2c-0f6a1b5a9c11",
@@ -155,6 +155,14 @@ class Holds:
         self._due: list[_Due] = []
         self._numbers = count()
         self._schedules: dict[tuple[str, Key], Schedule] = {}
+
+    def set_policy(self, **changes: Any) -> None:
+        """Change fields of the policy. Raises TypeError or ValueError for nonsense."""
+        changed = replace(self.policy, **changes)
+        for duration in changed.maximum.values():
+            seconds_of(duration)
+        self.policy = changed
+        self._directory.limit_holds(required=changed.expiration_required, **changed.maximum)
 
     def tick(self) -> None:
         """Let everything begin and end that is due."""
