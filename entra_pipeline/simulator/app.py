@@ -14,6 +14,7 @@ from typing import Any
 
 from entra_pipeline.simulator import batch
 from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.contention import Contention, object_of
 from entra_pipeline.simulator.control import Control
 from entra_pipeline.simulator.errors import GraphError
 from entra_pipeline.simulator.faults import Faults
@@ -48,6 +49,7 @@ class App:
         faults: Faults,
         statistics: Statistics,
         clock: Clock,
+        contention: Contention,
     ) -> None:
         self._graph = graph
         self._identity = identity
@@ -55,6 +57,7 @@ class App:
         self._faults = faults
         self._statistics = statistics
         self._clock = clock
+        self._contention = contention
         self._latency = graph.options.latency_ms / 1000
         self._rng = random.Random(graph.options.seed)
 
@@ -85,10 +88,25 @@ class App:
         if request.path.startswith("/_sim/"):
             response = self._control.answer(request)
         else:
+            response = await self._in_turn(request)
+        await self._send(scope, request, response, send)
+
+    async def _in_turn(self, request: Request) -> Response:
+        """The answer after the latency; what is written to meanwhile is known to others."""
+        names: set[str] = set()
+        if request.method != "GET":
+            if request.path.lower().rstrip("/").endswith("/$batch"):
+                names = batch.written_by(request)
+            else:
+                name = object_of(request.method, request.path)
+                names = {name} if name is not None else set()
+        request.contended = self._contention.enter(names)
+        try:
             if self._latency:
                 await asyncio.sleep(self._latency)
-            response = await self._answer(request)
-        await self._send(scope, request, response, send)
+            return await self._answer(request)
+        finally:
+            self._contention.leave(names)
 
     async def _answer(self, request: Request) -> Response:
         is_graph = request.path.startswith(("/v1.0", "/beta"))

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from entra_pipeline.simulator.errors import bad_request
+from entra_pipeline.simulator.contention import object_of, unordered
+from entra_pipeline.simulator.errors import GraphError, bad_request
 from entra_pipeline.simulator.wire import (
     JsonObject,
     Request,
@@ -28,12 +29,14 @@ async def answer(request: Request, send: Send, rng: random.Random) -> Response:
     items = _read(request)
     version = request.path.strip("/").split("/")[0]
     done: dict[str, Response] = {}
+    colliding = unordered(items)
     for item in items:
         failed = [each for each in item.get("dependsOn") or () if done[each].status >= 400]
         if failed:
             done[item["id"]] = _failed_dependency()
         else:
-            done[item["id"]] = await _one(request, item, version, send)
+            contended = request.contended or item["id"] in colliding
+            done[item["id"]] = await _one(request, item, version, contended, send)
     parts = [_encode(item_id, response) for item_id, response in done.items()]
     rng.shuffle(parts)
     response = Response(
@@ -41,6 +44,16 @@ async def answer(request: Request, send: Send, rng: random.Random) -> Response:
     )
     response.route = "POST /$batch"
     return response
+
+
+def written_by(request: Request) -> set[str]:
+    """The objects that a batch writes to; none for one that cannot be read."""
+    try:
+        items = _read(request)
+    except GraphError:
+        return set()
+    names = (object_of(item["method"], item["url"]) for item in items)
+    return {name for name in names if name is not None}
 
 
 def _read(request: Request) -> list[JsonObject]:
@@ -76,7 +89,9 @@ def _read(request: Request) -> list[JsonObject]:
     return items
 
 
-async def _one(outer: Request, item: JsonObject, version: str, send: Send) -> Response:
+async def _one(
+    outer: Request, item: JsonObject, version: str, contended: bool, send: Send
+) -> Response:
     url: str = item["url"]
     if "://" in url:
         split = urlsplit(url)
@@ -105,6 +120,7 @@ async def _one(outer: Request, item: JsonObject, version: str, send: Send) -> Re
         base=outer.base,
         caller=outer.caller,
         in_batch=True,
+        contended=contended,
     )
     return await send(inner)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.contention import Contention
 from entra_pipeline.simulator.delta import Deltas
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.entity_sets import ENTITY_SETS
@@ -41,6 +42,7 @@ class Control:
         holds: Holds,
         replication: Replication,
         throttle: Throttle,
+        contention: Contention,
     ) -> None:
         self._directory = directory
         self._clock = clock
@@ -52,6 +54,7 @@ class Control:
         self._holds = holds
         self._replication = replication
         self._throttle = throttle
+        self._contention = contention
 
     def answer(self, request: Request) -> Response:
         """Answer a request whose path starts with `/_sim/`."""
@@ -65,11 +68,15 @@ class Control:
         try:
             match route:
                 case ("GET", "stats"):
-                    more = {"writes": self._throttle.writes, "effects": len(self._effects)}
+                    more = {
+                        "writes": self._throttle.writes,
+                        "effects": len(self._effects),
+                        "contended_writes": self._contention.met,
+                    }
                     return _json(self._statistics.document(self._faults) | more)
                 case ("POST", "stats/reset"):
                     self._statistics.reset()
-                    self._throttle.writes = 0
+                    self._throttle.writes = self._contention.met = 0
                     self._faults.reset_counts()
                     return _json({})
                 case ("POST", "clock"):

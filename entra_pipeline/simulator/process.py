@@ -147,6 +147,7 @@ def running(
     http: bool = True,
     throttle: str = "off",
     write_quota: int | None = None,
+    write_conflicts: bool = False,
     license: str | None = None,
     cloud: str | None = None,
     latency_ms: float = 0.0,
@@ -217,6 +218,8 @@ def running(
         options += ["--without-permission", permission]
     for permission in with_permission:
         options += ["--with-permission", permission]
+    if write_conflicts:
+        options.append("--write-conflicts")
     if writer:
         options.append("--writer")
     for role in writer_roles:

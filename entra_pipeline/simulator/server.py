@@ -26,6 +26,7 @@ from entra_pipeline.simulator.app import TRANSPORT, App
 from entra_pipeline.simulator.changes.base import Observe
 from entra_pipeline.simulator.clients import Client
 from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.contention import Contention
 from entra_pipeline.simulator.control import Control
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"writes in 150 seconds for an application ({WRITES_PER_150_S}; any number)",
     )
+    made.add_argument("--write-conflicts", action="store_true", help="refuse writes that meet")
     made.add_argument("--faults", type=Path, help="JSON file of fault rules")
     made.add_argument("--replication-lag", type=float, default=0.0, metavar="S")
     made.add_argument(
@@ -257,6 +259,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     graph.encoders.warm(hidden_kinds(options.granted))
     trail = Trail(directory, clock, recorded, options.seed)
     effects = Effects()
+    contention = Contention(refuses=arguments.write_conflicts)
     replication = Replication(graph, clock, options.seed)
     replication.set(arguments.stale_reads, arguments.fresh_share)
     graph.reader = replication.reader
@@ -270,6 +273,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         effects,
         random.Random(f"{options.seed}:writes"),
         replication,
+        contention,
     )
     holds = Holds(directory, clock, trail, service.rng)
     service.state["holds"] = holds
@@ -286,8 +290,9 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         holds,
         replication,
         throttle,
+        contention,
     )
-    app = App(graph, identity, control, faults, statistics, clock)
+    app = App(graph, identity, control, faults, statistics, clock, contention)
     gc.enable()
     gc.collect()
     gc.freeze()

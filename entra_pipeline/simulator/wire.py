@@ -37,6 +37,8 @@ class Request:
     caller: Any = None
     """The identity.Caller whose token came with the request; None before authentication."""
     in_batch: bool = False
+    contended: bool = False
+    """Whether it writes to an object that another request is writing to."""
 
     @property
     def target(self) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -173,6 +174,39 @@ def test_the_write_quota_is_spent_and_refilled(tmp_path_factory: pytest.TempPath
         body = {"members@odata.bind": [client.link(each) for each in (ADA, EVE, HELPER)]}
         client.done("PATCH", f"/groups/{NESTED}", body)
         assert client.send("PATCH", path, {"jobTitle": "x"}).status_code == 429
+
+
+def test_writes_that_meet_are_counted_and_if_asked_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with writing(tmp_path_factory.mktemp("meet"), write_conflicts=True, latency_ms=300) as client:
+        got = batch(
+            client,
+            item("1", ADA, client),
+            item("2", BOB, client),
+            item("3", EVE, client, dependsOn=["1"]),
+            item("4", HELPER, client, dependsOn=["3", "2"]),
+            {"id": "5", "method": "DELETE", "url": f"/groups/{STAFF}/members/{ADA}/$ref"},
+        )
+        # 3 waits for 1 but not for 2, which would have met it.
+        assert [got[number]["status"] for number in "12345"] == [204, 409, 409, 424, 204]
+        assert client.simulator.stats()["contended_writes"] == 2
+        with ThreadPoolExecutor(4) as pool:
+            sent = pool.map(lambda each: write_one(client, each), (BOB, EVE, HELPER))
+            assert sorted(sent) == [204, 409, 409]
+        assert len(client.simulator.effects()) == 3
+        assert client.send("PATCH", f"/groups/{EMPTY}", {"description": "x"}).status_code == 204
+
+
+def write_one(client: Writing, member: str) -> int:
+    """Add a member over a connection of its own."""
+    answer = requests.post(
+        f"{client.base}/v1.0{MEMBERS}/$ref",
+        json=client.ref(member),
+        headers={"Authorization": str(client.session.headers["Authorization"])},
+        timeout=30,
+    )
+    return answer.status_code
 
 
 def test_a_body_must_be_json_and_say_so(client: Writing) -> None:

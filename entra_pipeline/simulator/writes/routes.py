@@ -117,6 +117,7 @@ class Writes:
         call.route = route.path.replace("{}", "{id}")
         service = self._service
         service.gates.charge_write(call, _writes(call))
+        service.contention.check(call.request.contended)
         write = Write(service, call, keys)
         with service.trail.by(write.initiator(), write.request_id):
             response = route.handler(write)

@@ -13,6 +13,7 @@ from typing import Any
 
 from entra_pipeline.simulator.changes.base import Session
 from entra_pipeline.simulator.clock import Clock
+from entra_pipeline.simulator.contention import Contention
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.entity_sets import BY_TYPE
 from entra_pipeline.simulator.errors import GraphError, bad_request, denied, no_segment, not_found
@@ -44,6 +45,7 @@ class Service:
     effects: Effects
     rng: random.Random
     replication: Replication
+    contention: Contention
     state: dict[str, Any] = field(default_factory=dict)
     """What modules keep beside the directory, by the module's name."""
 
