@@ -151,7 +151,7 @@ def test_after_carries_the_request_out_first(simulator: Simulator, client: Clien
         ({"match": {"path": "("}, "reset": True}, "regular expression"),
         ({"match": {"pth": "x"}, "reset": True}, "pth"),
         ({"match": {}}, "does nothing"),
-        ({"reset": True, "when": "later"}, "later"),
+        ({"reset": True, "when": "sometime"}, "sometime"),
         ("nonsense", "not an object"),
     ],
 )

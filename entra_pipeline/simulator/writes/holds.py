@@ -155,6 +155,8 @@ class Holds:
         self._due: list[_Due] = []
         self._numbers = count()
         self._schedules: dict[tuple[str, Key], Schedule] = {}
+        for family in (ROLE_ACTIVE, ROLE_ELIGIBLE, GROUP_ACTIVE, GROUP_ELIGIBLE):
+            directory.collection(family.requests)  # empty, and there to be looked at
 
     def set_policy(self, **changes: Any) -> None:
         """Change fields of the policy. Raises TypeError or ValueError for nonsense."""

@@ -20,7 +20,6 @@ ROLE_ASSIGNABLE = _any_of("RoleManagement.ReadWrite.Directory")
 APPLICATIONS = _any_of("Application.ReadWrite.All", _DIRECTORY)
 DEVICES = _any_of("Device.ReadWrite.All", _DIRECTORY)
 CONTACTS = _any_of("OrgContact.Read.All", "Directory.Read.All", _DIRECTORY)
-UNITS = _any_of("AdministrativeUnit.ReadWrite.All", _DIRECTORY)
 
 APP_ROLES = _any_of("AppRoleAssignment.ReadWrite.All")
 READ_APPLICATIONS = _any_of(
@@ -41,7 +40,6 @@ LICENSES = _any_of("LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", _DIR
 GROUP_LICENSES = _any_of("LicenseAssignment.ReadWrite.All", "Group.ReadWrite.All", _DIRECTORY)
 
 CREATE_USER = _any_of("User.ReadWrite.All", _DIRECTORY)
-USERS = _any_of("User.ReadWrite.All", _DIRECTORY)
 UPDATE_USER = _any_of("User.ReadUpdate.All", "User.ReadWrite.All", _DIRECTORY)
 ENABLE_USER = _any_of("User.EnableDisableAccount.All", "User.ReadWrite.All", _DIRECTORY)
 PASSWORD = _any_of("User-PasswordProfile.ReadWrite.All", "User.ReadWrite.All", _DIRECTORY)
