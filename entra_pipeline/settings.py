@@ -243,6 +243,16 @@ class Settings(BaseSettings):
         ),
         json_schema_extra=_section("Data"),
     )
+    history_days: int = Field(
+        400,
+        ge=0,
+        description=(
+            "Days for which it is kept what changed in the tables, and which sync saw it; "
+            "`maintain` drops what is older. No question can be asked about the time before. "
+            "0 keeps it for ever."
+        ),
+        json_schema_extra=_section("Data"),
+    )
 
     # What is read
     pim_groups: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -329,6 +339,15 @@ class Settings(BaseSettings):
     alert_webhook_url: SecretStr | None = Field(
         None,
         description="Address that a failed sync is reported to, as one JSON POST.",
+        json_schema_extra=_section("Operation"),
+    )
+    dagster_run_days: int = Field(
+        14,
+        ge=0,
+        description=(
+            "Days after which `maintain` removes ended runs and their logs from Dagster's records "
+            "(a run takes about 2 MB); the last run of each table stays. 0 keeps them for ever."
+        ),
         json_schema_extra=_section("Operation"),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
