@@ -19,7 +19,7 @@ from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.notes import Notes
 from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
 from entra_pipeline.extract.source import IncompleteError, Listing, Source
-from entra_pipeline.msgraph import Page
+from entra_pipeline.msgraph import Page, Service
 from entra_pipeline.settings import Settings
 
 REMOVED = "@removed"
@@ -52,6 +52,7 @@ class Feed:
     relationships: tuple[str, ...] = ()
     proof: str | None = None
     after: tuple[str, ...] = ()
+    service: Service = Service.DIRECTORY
 
     def select(self, settings: Settings) -> str:
         """The value of `$select`."""
@@ -101,6 +102,7 @@ def bookmark(source: Source, feed: Feed, settings: Settings, table: str, priorit
         {"$deltatoken": "latest", "$select": feed.select(settings)},
         feed.parser(settings),
         table,
+        service=feed.service,
         priority=priority,
     )
     for page in source.pages(listing):
@@ -126,7 +128,7 @@ def follow(
     end with a link, DoubtError when objects came without what every object has.
     """
     parser = feed.parser(settings)
-    listing = Listing(link, {}, parser, table, priority=priority)
+    listing = Listing(link, {}, parser, table, service=feed.service, priority=priority)
     parts: list[Structs] = []
     generation = 0
     last: Page | None = None

@@ -7,7 +7,7 @@ the rounds (`delta`), and the full reads (`readers`).
 Whatever does not add up raises DoubtError: the tables are then read in full.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError, Round
+from entra_pipeline.extract.followed import FOLLOWED
 from entra_pipeline.extract.job import Amendment, Job
 from entra_pipeline.extract.nested import read_each
 from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
@@ -24,8 +25,16 @@ from entra_pipeline.extract.source import PAGE
 from entra_pipeline.extract.values import KIND, kind_of, kinds
 
 _TEXT = pa.string()
-_SEGMENTS = {"users": "users", "groups": "groups", "service_principals": "servicePrincipals"}
+_SEGMENTS = {
+    "users": "users",
+    "groups": "groups",
+    "service_principals": "servicePrincipals",
+    "applications": "applications",
+    "devices": "devices",
+}
 _KIND_OF = {
+    "applications": "application",
+    "devices": "device",
     "users": "user",
     "groups": "group",
     "service_principals": "service_principal",
@@ -208,6 +217,73 @@ def relation(
         deletes=deletes if deletes.num_rows else None,
         within=(owner, found.removed) if len(found.removed) else None,
     )
+
+
+def unannounced(
+    job: Job,
+    name: str,
+    feed: str,
+    relationship: str,
+    back: Mapping[str, str],
+    touched: Array,
+) -> Amendment:
+    """The amendment of a relation table whose links no feed tells.
+
+    Those of the objects in `touched` are read again, with those of whoever came back. `feed` owns
+    the `relationship`; `back` is the same from the side of the principals, by their feeds.
+    """
+    table = job.table(name)
+    owner, other, kind = (column.name for column in table.columns)
+    found = job.round(feed)
+    missing = gone(job, [each for each in FOLLOWED[name] if each != feed or feed in back])
+    alive = pc.unique(touched)
+    alive = alive.filter(pc.invert(pc.is_in(alive, value_set=found.removed)))
+    read = _own_side(job, name, feed, relationship, alive)
+    links = read.field("link")
+    rows = pa.table(
+        {
+            "owner": read.field("object"),
+            "other": pc.struct_field(links, "id"),
+            "kind": kinds(pc.struct_field(links, ODATA_TYPE), job.notes(name)).cast(_TEXT),
+        },
+        schema=_LINKED,
+    )
+    nobody: Array = pa.array([], _TEXT)
+    held = [holders(job, name, each, there, _KIND_OF[feed], nobody) for each, there in back.items()]
+    came = pa.concat_tables([_LINKED.empty_table(), *held])
+    if came.num_rows and job.feeds.wants(feed):
+        # One that is newer than the round comes with the next.
+        known = stored(job, feed, "id", came.column("owner").combine_chunks(), ("id",))
+        there = _together([known.column("id").combine_chunks(), found.ids])
+        came = came.filter(pc.is_in(came.column("owner"), value_set=there))
+    rows = pa.concat_tables([rows, came])
+    is_gone = pc.or_(
+        pc.is_in(rows.column("owner"), value_set=found.removed),
+        pc.is_in(rows.column("other"), value_set=missing),
+    )
+    rows = rows.filter(pc.invert(is_gone))
+    ended = stored(job, name, other, missing, (owner, other))
+    within = _together([alive, found.removed])
+    upserts = pa.table(
+        [rows.column("owner"), rows.column("other"), rows.column("kind").cast(KIND)],
+        names=[owner, other, kind],
+    ).cast(table.schema())
+    return Amendment(
+        name,
+        upserts,
+        deletes=ended if ended.num_rows else None,
+        within=(owner, within) if len(within) else None,
+    )
+
+
+def said(job: Job, name: str, column: str, ids: Array, lists: Array) -> None:
+    """Raise DoubtError when objects that have rows in a table came without saying so.
+
+    `lists`: of each object what the rows are made of; an absent list is not an empty one.
+    """
+    unsaid = ids.filter(lists.is_null())
+    if stored(job, name, column, unsaid, (column,)).num_rows:
+        raise DoubtError(f"objects with {name} came without them")
 
 
 # ---- users -------------------------------------------------------------------------------------

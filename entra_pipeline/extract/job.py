@@ -244,6 +244,10 @@ class Job:
         """Ids of the objects in a feed's round that came, or came back."""
         return self.feeds.fresh(feed, self._notes_of(feed), self.priority)
 
+    def hinted(self, name: str) -> Array:
+        """Ids of the objects whose rows of a table the directory's audits point at."""
+        return self.feeds.hinted(name)
+
     def _notes_of(self, feed: str) -> Notes:
         return self._notes[feed]
 

@@ -20,7 +20,7 @@ from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError
 from entra_pipeline.extract.fanout import Answered, FanOut, copied, joined
-from entra_pipeline.extract.feeds import PRINCIPALS
+from entra_pipeline.extract.followed import PRINCIPALS
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split

@@ -6,21 +6,20 @@ group memberships (`groups`) and the publication of their credentials (`applicat
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.followed import ROLES, SCOPES, SECRETS
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import both, link_rows, read_each, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING, Notes
 from entra_pipeline.extract.parse import PageParser
-from entra_pipeline.extract.readers.applications import SECRET_TYPES, SECRETS, secrets
+from entra_pipeline.extract.readers.applications import is_spared, secrets
 from entra_pipeline.extract.readers.lists import distinct
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
 from entra_pipeline.tables import Table, tiers
 
-ROLES = "appRoles"
-SCOPES = "oauth2PermissionScopes"
 _CHILDREN = {"app_roles": ROLES, "delegated_permissions": SCOPES}
 _TEXT = pa.string()
 
@@ -50,14 +49,55 @@ class _Page:
         self.credentials = secrets(job, items, "service_principal") if credentials else []
 
 
+def _changed(job: Job) -> list[Amendment]:
+    """The changed service principals with what they offer, and those who are gone."""
+    feed = "service_principals"
+    found = job.round(feed)
+    touched = pa.concat_arrays([found.ids, found.removed])
+    changed: list[Amendment] = []
+    for name, relationship in _CHILDREN.items():
+        lists = pc.struct_field(found.items, relationship)
+        increments.said(job, name, "resource_id", found.ids, lists)
+        offered = _offered(job.table(name), found.items, relationship, job.notes(name))
+        changed.append(
+            Amendment(
+                name,
+                pa.Table.from_batches([offered]),
+                within=("resource_id", touched) if len(touched) else None,
+            )
+        )
+    if job.wants("service_principal_owners"):
+        name = "service_principal_owners"
+        owners = pa.concat_arrays([found.ids, job.hinted(name)])
+        back = {"users": "ownedObjects", feed: "ownedObjects"}
+        changed.append(increments.unannounced(job, name, feed, "owners", back, owners))
+    rows = mapping.rows(job.table(feed), found.items, job.notes(feed), _computed(found.items))
+    _give_provisionable(job, rows, touched)
+    return [*changed, increments.objects(job, feed, found, rows)]
+
+
+def _give_provisionable(job: Job, changed: pa.RecordBatch, touched: Array) -> None:
+    """The fact as the table will have it."""
+    columns = ("id", "service_principal_type")
+    stored = job.lake.read("service_principals", columns)
+    stored = stored.filter(pc.invert(pc.is_in(stored.column("id"), value_set=touched)))
+    now = pa.Table.from_batches([changed]).select(columns).cast(stored.schema)
+    together = pa.concat_tables([stored, now])
+    job.facts.give("service_principals.provisionable", _no_identities(together))
+
+
 def _service_principals(job: Job) -> None:
+    if job.by_changes(_changed) or is_spared(job):
+        # The credentials, if they are read in full, then list for themselves.
+        job.facts.give("service_principals.credentials", None)
+        return
     table = job.table("service_principals")
     credentials = job.wants("credentials")
     further: dict[str, pa.DataType] = {
         ROLES: mapping.child(job.table("app_roles")),
         SCOPES: mapping.child(job.table("delegated_permissions")),
         "owners": mapping.LINKS,
-        **(SECRET_TYPES if credentials else {}),
+        **(SECRETS if credentials else {}),
     }
     listing = Listing(
         table.path,

@@ -115,7 +115,8 @@ def add_owner(s: Session) -> bool:
             ("device_owners", "devices"),
         )
     )
-    owner = s.some("users" if s.rng.random() < 0.9 else "service_principals")
+    people = s.rng.random() < 0.9 or relation == "device_owners"  # devices belong to people
+    owner = s.some("users" if people else "service_principals")
     return s.link(relation, s.some(collection), owner)
 
 
