@@ -13,6 +13,7 @@ from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
 from entra_pipeline.orchestration.alerts import build_alert_sensor
 from entra_pipeline.orchestration.jobs import build_jobs
+from entra_pipeline.orchestration.maintenance import build_maintenance_job
 from entra_pipeline.orchestration.resources import sync_resource
 from entra_pipeline.orchestration.schedules import build_schedules
 from entra_pipeline.orchestration.session import OnProgress
@@ -41,7 +42,7 @@ def build_definitions(
     return dg.Definitions(
         assets=[directory, access, warehouse],
         asset_checks=[*access_checks, every_table_settled],
-        jobs=build_jobs(),
+        jobs=[*build_jobs(), build_maintenance_job(load_for_alerts)],
         schedules=build_schedules(),
         sensors=[build_alert_sensor(load_for_alerts)],
         resources={"sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock)},

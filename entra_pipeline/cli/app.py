@@ -17,7 +17,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from entra_pipeline.cli import output, past, questions, running, simulator, tables, tenant
+from entra_pipeline.cli import (
+    output,
+    past,
+    questions,
+    running,
+    simulator,
+    tables,
+    tenant,
+    upkeep,
+)
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
 
@@ -77,6 +86,7 @@ _add("login", TENANT, tenant.login)
 _add("logout", TENANT, tenant.logout)
 _add("sync", RUN, running.sync)
 _add("status", RUN, tables.status)
+_add("maintain", RUN, upkeep.maintain)
 _add("serve", RUN, running.serve)
 _add("access", ASK, questions.access)
 _add("who-can", ASK, questions.who_can)

@@ -353,6 +353,27 @@ class Books:
             ]
         return {status.table: status for status in (_status(row) for row in rows if row)}
 
+    def prune(self, before: datetime) -> int:
+        """Forgets syncs that began before the moment, with their words on tables; how many.
+
+        What was the latest word on a table at that moment stays, and so does the last sync that
+        had ended by then: questions about the time after it have the same answers.
+        """
+        oldest = f"{before.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z"
+        last = self.finished_at(before)
+        with self._connection() as connection:
+            connection.execute(
+                "DELETE FROM table_status WHERE sync_id < ?1 AND entry NOT IN (SELECT max(entry) "
+                'FROM table_status WHERE sync_id < ?1 GROUP BY "table")',
+                (oldest,),
+            )
+            done = connection.execute(
+                "DELETE FROM syncs WHERE sync_id < ? AND sync_id IS NOT ? AND outcome <> 'running' "
+                "AND sync_id NOT IN (SELECT sync_id FROM table_status)",
+                (oldest, None if last is None else last.sync_id),
+            )
+            return done.rowcount
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """One connection for one transaction; threads never share one."""

@@ -18,6 +18,7 @@ SYNC: Final = "sync"
 SLOW: Final = "slow"
 EVERYTHING: Final = "everything"
 ACCESS: Final = "access"
+MAINTENANCE: Final = "maintenance"  # made in `maintenance`: it brings no asset up to date
 
 # Runs of jobs that carry this tag wait for one another in Dagster's queue instead of failing on
 # the data directory's lock: see tag_concurrency_limits in dagster.yaml.

@@ -29,4 +29,12 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
             description="Reads the tables that Graph only gives slowly and publishes.",
             default_status=dg.DefaultScheduleStatus.STOPPED,
         ),
+        dg.ScheduleDefinition(
+            name="maintenance_every_night",
+            job_name=jobs.MAINTENANCE,
+            cron_schedule="23 3 * * *",
+            execution_timezone="UTC",
+            description="Drops what is older than the retention settings, and tidies up files.",
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        ),
     ]
