@@ -15,7 +15,6 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import pandas as pd  # noqa: F401 - pyarrow imports it in mid-run; it is part of the start
 import requests
 
-from entra_pipeline.access import build
+from entra_pipeline.access.build import build
 from entra_pipeline.access.publish import publish
 from entra_pipeline.extract.extraction import extractable, run
 from entra_pipeline.lake import Books, DataDirectory, Lake
@@ -119,9 +118,8 @@ def main(*, full: bool) -> dict[str, Any]:
         client.close()
         watch.part("read")
         stage = sync.stage
-        for name, piece in steps(sync):
-            piece()
-            watch.part(name)
+        build(stage, sync.files(), sync.known(), syncs=sync.records())
+        watch.part("build")
         publish(stage, directory)
         sync.has_published = True
         watch.part("publish")
@@ -149,21 +147,6 @@ def main(*, full: bool) -> dict[str, Any]:
         "tables_written": sorted({Path(name).parts[0] for name in written}),
         "statuses": sorted({str(status.status) for status in sync.statuses.values()}),
     }
-
-
-def steps(sync: Sync) -> Iterator[tuple[str, Any]]:
-    """The warehouse's steps, as the job has them."""
-    stage = sync.stage
-    yield "load", lambda: build.load(stage, sync.files(), sync.known(), syncs=sync.records())
-    for step in (
-        build.principals,
-        build.entitlements,
-        build.grants,
-        build.closure,
-        build.counts,
-        build.finish,
-    ):
-        yield step.__name__, lambda step=step: step(stage)
 
 
 if __name__ == "__main__":
