@@ -35,6 +35,10 @@ class DoubtError(Exception):
     """A round that is not to be trusted with a table's rows: the text says why. Read in full."""
 
 
+class WholeError(DoubtError):
+    """So much may have changed that the whole table is read as quickly. No cause for concern."""
+
+
 @dataclass(frozen=True)
 class Feed:
     """One collection's changes.

@@ -24,7 +24,7 @@ import pyarrow as pa
 from entra_pipeline.extract.arrow import Array
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import Round, bookmark, follow
-from entra_pipeline.extract.followed import FEEDS, FILTERS, FOLLOWED, HINTED
+from entra_pipeline.extract.followed import CHOSEN_BY, FEEDS, FILTERS, FOLLOWED, HINTED
 from entra_pipeline.extract.hints import Hints
 from entra_pipeline.extract.notes import NO_DELTA, Notes
 from entra_pipeline.extract.source import IncompleteError, Source
@@ -122,9 +122,10 @@ class Feeds:
         return self.once(f"info of {table}", lambda: self._lake.info(table))
 
     def _fingerprint(self, table: str) -> str:
-        """What a cursor of the table stands for: the properties that its feeds track."""
+        """What a cursor of the table stands for: what its feeds track, what it was asked for."""
         selects = [FEEDS[name].select(self._settings) for name in FOLLOWED[table]]
-        text = json.dumps([_FORMAT, selects])
+        setting = getattr(self._settings, CHOSEN_BY.get(table, ""), None)
+        text = json.dumps([_FORMAT, selects, *([setting] if setting is not None else [])])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     # ---- rounds --------------------------------------------------------------------------------
@@ -203,6 +204,11 @@ class Feeds:
         hints = self.hints()
         named = (hints.tables.get(table) if hints is not None else None) or frozenset()
         return pa.array(sorted(named), pa.string())
+
+    def lives(self) -> Array:
+        """Ids of the objects that came, went or came back, as the audits tell."""
+        hints = self.hints()
+        return pa.array(sorted(hints.lives) if hints is not None else [], pa.string())
 
     def before(self, table: str) -> datetime:
         """When the table was last brought up to date: what fell due since may have changed it."""

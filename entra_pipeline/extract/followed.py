@@ -136,6 +136,12 @@ FOLLOWED: Mapping[str, tuple[str, ...]] = {
     "delegated_permissions": ("service_principals",),
     "service_principal_owners": ("service_principals", "users"),
     "credentials": ("applications", "service_principals"),
+    "app_role_assignments": PRINCIPALS,
+    "group_eligibility_schedule_instances": ("groups",),
+    "group_assignment_schedule_instances": ("groups",),
+    "role_assignments": (),
+    "role_assignment_schedule_instances": ("groups",),
+    "role_eligibility_schedule_instances": ("groups",),
 }
 """Tables that can be kept by changes, and the feeds that each of them depends on."""
 
@@ -145,6 +151,12 @@ HINTED: frozenset[str] = frozenset(
         "service_principal_owners",
         "device_owners",
         "credentials",
+        "app_role_assignments",
+        "group_eligibility_schedule_instances",
+        "group_assignment_schedule_instances",
+        "role_assignments",
+        "role_assignment_schedule_instances",
+        "role_eligibility_schedule_instances",
     }
 )
 """Tables of which no feed tells everything: the directory's audits point at the rest."""
@@ -158,6 +170,13 @@ FILTERS: Mapping[str, str] = {
     "delegated_permissions": "skip_unassigned_apps",
     "service_principal_owners": "skip_unassigned_apps",
     "credentials": "skip_unassigned_apps",
+    "app_role_assignments": "skip_unassigned_apps",
 }
 """Settings with which a table is always read in full, because they leave out rows by what other
 objects are like: a change there shows in no feed of the table's own."""
+
+CHOSEN_BY: Mapping[str, str] = {
+    "group_eligibility_schedule_instances": "pim_groups",
+    "group_assignment_schedule_instances": "pim_groups",
+}
+"""Settings that say which objects a table is read for: another value means a full read."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from entra_pipeline.extract import increments, mapping, values
+from entra_pipeline.extract import increments, mapping, pointed, values
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.job import Amendment, Job, Reader
@@ -40,18 +40,33 @@ def read_list(
     `top`: the page size to ask for, None where Graph does not page or documents no `$top`;
     `counted`: compare with Graph's count.
     """
+
+    def changed(job: Job) -> list[Amendment]:
+        found, notes = job.round(name), job.notes(name)
+        rows = mapping.rows(job.table(name), found.items, notes, compute(found.items, notes))
+        return [increments.objects(job, name, found, rows)]
+
+    if not job.by_changes(changed):
+        list_whole(job, name, compute, top=top, select=select, counted=counted, service=service)
+
+
+def list_whole(
+    job: Job,
+    name: str,
+    compute: Compute = nothing,
+    *,
+    top: str | None = PAGE,
+    select: bool = True,
+    counted: bool = False,
+    service: Service = Service.DIRECTORY,
+) -> None:
+    """Read a table that is one list and publish it; the parameters as for `read_list`."""
     table = job.table(name)
     notes = job.notes(name)
 
     def convert(items: Structs) -> pa.RecordBatch:
         return mapping.rows(table, items, notes, compute(items, notes))
 
-    def changed(job: Job) -> list[Amendment]:
-        found = job.round(name)
-        return [increments.objects(job, name, found, convert(found.items))]
-
-    if job.by_changes(changed):
-        return
     params = {"$select": mapping.select(table)} if select else {}
     if top is not None:
         params["$top"] = top
@@ -145,12 +160,77 @@ def _role_definitions(job: Job) -> None:
     read_list(job, "role_definitions", _role_definition, top=None)
 
 
+_INSTANCES = 100
+"""Instances that Graph puts on a page."""
+
+
+def _held_roles(
+    job: Job,
+    name: str,
+    compute: Compute = nothing,
+    *,
+    top: str | None = None,
+    service: Service = Service.GOVERNANCE,
+) -> None:
+    """Read a table of who holds which role, or what may have changed of it, and publish it."""
+
+    def changed(job: Job) -> list[Amendment]:
+        touched = _holders(job, name)
+        pointed.worthwhile(job, name, touched, int(top or _INSTANCES))
+        table = job.table(name)
+        asked = f"{table.path}?$select={mapping.select(table)}&$filter=principalId eq "
+        return [
+            pointed.read_again(
+                job,
+                name,
+                "principal_id",
+                touched,
+                lambda key: f"{asked}'{key}'{f'&$top={top}' if top else ''}",
+                compute,
+                service=service,
+            )
+        ]
+
+    if not job.by_changes(changed):
+        list_whole(job, name, compute, top=top, service=service)
+
+
+def _holders(job: Job, name: str) -> Array:
+    """Whose roles are to be read again."""
+    ids = [job.hinted(name)]
+    lives = set(job.lives().to_pylist())
+    scopes = job.lake.read(name, ("principal_id", "directory_scope_id"))
+    # A role may be for one object that is gone: its scope ends with the object's id.
+    ids.append(
+        pa.array(
+            [
+                holder
+                for holder, scope in zip(*(c.to_pylist() for c in scopes.columns), strict=True)
+                if holder in lives or (scope or "").rpartition("/")[2] in lives
+            ],
+            pa.string(),
+        )
+    )
+    if name != "role_assignments":
+        ids += [pointed.due(job, name, "principal_id"), _moved_in_groups(job)]
+    return pointed.together(ids)
+
+
+def _moved_in_groups(job: Job) -> Array:
+    """Who became, or ceased to be, a member of a role-assignable group: PIM derives instances."""
+    links = job.round("groups").links["members"]
+    groups = pc.unique(links.column("owner").combine_chunks())
+    special = pointed.role_assignable(job, groups)
+    moved = links.filter(pc.is_in(links.column("owner"), value_set=special))
+    return moved.column("other").combine_chunks()
+
+
 def _role_assignments(job: Job) -> None:
-    read_list(job, "role_assignments")
+    _held_roles(job, "role_assignments", top=PAGE, service=Service.DIRECTORY)
 
 
 def _role_assignment_instances(job: Job) -> None:
-    read_list(job, "role_assignment_schedule_instances", top=None, service=Service.GOVERNANCE)
+    _held_roles(job, "role_assignment_schedule_instances")
 
 
 def eligible(items: Structs, notes: Notes) -> Mapping[str, Array]:
@@ -159,13 +239,7 @@ def eligible(items: Structs, notes: Notes) -> Mapping[str, Array]:
 
 
 def _role_eligibility_instances(job: Job) -> None:
-    read_list(
-        job,
-        "role_eligibility_schedule_instances",
-        eligible,
-        top=None,
-        service=Service.GOVERNANCE,
-    )
+    _held_roles(job, "role_eligibility_schedule_instances", eligible)
 
 
 # ---- consents and policies ---------------------------------------------------------------------

@@ -6,21 +6,23 @@ group memberships (`groups`) and the publication of their credentials (`applicat
 
 import pyarrow as pa
 
-from entra_pipeline.extract import increments, mapping
+from entra_pipeline.extract import increments, mapping, pointed
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.followed import ROLES, SCOPES, SECRETS
+from entra_pipeline.extract.delta import WholeError
+from entra_pipeline.extract.followed import PRINCIPALS, ROLES, SCOPES, SECRETS
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import both, link_rows, read_each, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING, Notes
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.applications import is_spared, secrets
-from entra_pipeline.extract.readers.lists import distinct
+from entra_pipeline.extract.readers.lists import distinct, nothing
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
 from entra_pipeline.tables import Table, tiers
 
 _CHILDREN = {"app_roles": ROLES, "delegated_permissions": SCOPES}
+_ASSIGNED = "appRoleAssignedTo"
 _TEXT = pa.string()
 
 
@@ -231,15 +233,43 @@ def _without(rows: "pa.RecordBatch | pa.Table", column: str, ids: Array | None) 
 # ---- app role assignments ----------------------------------------------------------------------
 
 
+def _changed_assignments(job: Job) -> list[Amendment]:
+    """The assignments of applications that hints point at, that are new, or that lost a holder."""
+    name = "app_role_assignments"
+    lives = [job.lives(), *(job.round(feed).removed for feed in PRINCIPALS)]
+    touched = pointed.together(
+        [
+            job.hinted(name),
+            job.fresh("service_principals"),
+            pointed.naming(job, name, "principal_id", pointed.together(lives), "resource_id"),
+        ]
+    )
+    applications = job.lake.info("service_principals")
+    if applications is not None and len(touched) > max(100, applications.rows // 2):
+        raise WholeError(f"{len(touched)} applications may have other assignments")
+    again = pointed.read_again(
+        job,
+        name,
+        "resource_id",
+        touched,
+        lambda key: f"/servicePrincipals/{key}/{_ASSIGNED}?$top={PAGE}",
+        nothing,
+        gone=job.round("service_principals").removed,
+    )
+    return [again]
+
+
 def _assignments(job: Job) -> None:
     """Who got which app role.
 
     One listing with `$expand` shows the assignments of most applications whole, and saves a
     request for each of the many that nobody is assigned to.
     """
+    if job.by_changes(_changed_assignments):
+        return
     name = "app_role_assignments"
     table, notes = job.table(name), job.notes(name)
-    relationship = "appRoleAssignedTo"
+    relationship = _ASSIGNED
     listing = Listing(
         "/servicePrincipals",
         {"$select": "id", "$top": PAGE, "$expand": relationship},
