@@ -12,6 +12,7 @@ from assets.access import access, access_checks
 from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
 from entra_pipeline.orchestration.alerts import build_alert_sensor
+from entra_pipeline.orchestration.feed import build_feed_sensor
 from entra_pipeline.orchestration.jobs import build_jobs
 from entra_pipeline.orchestration.maintenance import build_maintenance_job
 from entra_pipeline.orchestration.resources import sync_resource
@@ -44,7 +45,7 @@ def build_definitions(
         asset_checks=[*access_checks, every_table_settled],
         jobs=[*build_jobs(), build_maintenance_job(load_for_alerts)],
         schedules=build_schedules(),
-        sensors=[build_alert_sensor(load_for_alerts)],
+        sensors=[build_alert_sensor(load_for_alerts), build_feed_sensor(load)],
         resources={"sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock)},
         # Steps share one open sync, and 0.1 CPU seconds a step beat 4.8 for a process each.
         executor=dg.in_process_executor,
