@@ -1,0 +1,68 @@
+"""Fifty rounds of change under faults and kills: what is kept up to date is what a full read gives.
+
+The test that matters most of incremental syncs and of the history; `story` says what a round is.
+A few rounds run with every suite, fifty with the soak.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entra_pipeline.simulator.process import running
+from tests.history.mishaps import Mishaps, fault, mishaps
+from tests.history.story import Story
+
+
+def live(path: Path, seed: int, planned: Sequence[Mishaps], **options: Any) -> Story:
+    """A tenant's life; the story, to be asked what it was."""
+    with running(users=60, groups=40, seed=seed, **options) as simulator:
+        story = Story(simulator, path, seed)
+        story.run(planned)
+    print(story.tally)
+    assert story.tally.looks > len(planned)
+    return story
+
+
+def test_a_few_rounds_under_faults_and_kills_leave_what_a_full_read_gives(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    story = live(
+        tmp_path,
+        3,
+        [
+            Mishaps(),
+            Mishaps(25, [fault("429", rng, times=2), fault("body cut", rng, times=2)], kills=[0.5]),
+            Mishaps(60, ending=("reset", None), meanwhile=20),
+            Mishaps(120, [fault("connection reset", rng, every=2, times=2)]),
+        ],
+        delta_page=7,
+        delta_slice=3,
+        delta_replays=40,
+    )
+    assert story.tally.kills == 1
+    assert story.tally.faults.total() >= 3
+    for number, built in enumerate((0, 1, 2, 0)):
+        story.remember(number, built=built)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize("seed", [101, 102])
+def test_fifty_rounds_under_faults_and_kills_leave_what_a_full_read_gives(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    options: dict[str, Any] = {}
+    if seed % 2:
+        # Rounds on several pages, groups in slices, earlier changes told once more, empty pages.
+        options = {"delta_page": 7, "delta_slice": 3, "delta_replays": 40, "empty_pages": 3}
+    story = live(tmp_path, seed, [Mishaps(), *(mishaps(rng) for _ in range(50))], **options)
+    for number in range(51):
+        story.remember(number, built=2 if number % 10 == 1 else 1)
+    assert story.tally.kills >= 10
+    assert len(story.tally.faults) >= 10
+    assert story.tally.endings.keys() == {"expire", "reset"}
