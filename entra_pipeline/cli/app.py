@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from entra_pipeline.cli import (
+    events,
     output,
     past,
     questions,
@@ -87,6 +88,7 @@ _add("logout", TENANT, tenant.logout)
 _add("sync", RUN, running.sync)
 _add("status", RUN, tables.status)
 _add("maintain", RUN, upkeep.maintain)
+_add("events", RUN, events.events)
 _add("serve", RUN, running.serve)
 _add("access", ASK, questions.access)
 _add("who-can", ASK, questions.who_can)
