@@ -80,6 +80,19 @@ class Feeds:
         self._lock = threading.Lock()
         self._memo: dict[str, Future[Any]] = {}
 
+    @property
+    def full(self) -> bool:
+        """Whether everything is to be read whole."""
+        return self._full
+
+    def committed(self, table: str) -> bool:
+        """Whether the table was ever read; False also when that cannot be told."""
+        try:
+            return self._info(table) is not None
+        except Exception as error:
+            log.debug("%s cannot be looked at: %s", table, type(error).__name__)
+            return False
+
     # ---- may a table be read by its changes ----------------------------------------------------
 
     def can(self, tables: Iterable[str]) -> bool:

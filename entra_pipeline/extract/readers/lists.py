@@ -13,9 +13,10 @@ from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.job import Amendment, Job, Reader
 from entra_pipeline.extract.notes import Notes
 from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.extract.small import Small, read_small
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
-from entra_pipeline.tables import tiers
+from entra_pipeline.tables import get, tiers
 
 Compute = Callable[[Structs, Notes], Mapping[str, Array]]
 
@@ -84,6 +85,8 @@ def list_whole(
 
     if counted:
         batches = job.source.read_counted(listing, notes, convert, distinct("id"), arrived=arrived)
+    elif name in _SMALL:
+        batches = read_small(job, _SMALL, name, listing, notes, convert, arrived)
     else:
         batches = job.source.read(listing, notes, convert, arrived)
     job.publish(name, batches)
@@ -283,28 +286,43 @@ _DELETED_PROPERTIES = {
 }
 
 
+def _small_lists() -> dict[str, Small]:
+    small = {name: Small(name, get(name).path, {}) for name in ("organization", "domains")}
+    for name in ("subscribed_skus", "role_definitions"):
+        small[name] = Small(name, get(name).path, {"$select": mapping.select(get(name))})
+    for kind in _DELETED:
+        properties = ("id", "displayName", "deletedDateTime", *_DELETED_PROPERTIES.get(kind, ()))
+        small[kind] = Small(
+            "deleted_items",
+            f"/directory/deletedItems/microsoft.graph.{kind}",
+            {"$select": ",".join(properties), "$top": PAGE},
+        )
+    return small
+
+
+_SMALL: Mapping[str, Small] = _small_lists()
+"""By table, or kind of deleted objects: lists without a feed that are a page or two long."""
+
+
 def _deleted_items(job: Job) -> None:
     table = job.table("deleted_items")
     notes = job.notes("deleted_items")
     parser = PageParser(mapping.shape(table))
     batches: list[pa.RecordBatch] = []
     for kind, ours in _DELETED.items():
-        properties = ("id", "displayName", "deletedDateTime", *_DELETED_PROPERTIES.get(kind, ()))
+        small = _SMALL[kind]
         listing = Listing(
-            f"/directory/deletedItems/microsoft.graph.{kind}",
-            {"$select": ",".join(properties), "$top": PAGE},
-            parser,
-            job.label("deleted_items"),
-            priority=job.priority,
+            small.path, small.params, parser, job.label("deleted_items"), priority=job.priority
         )
 
         def convert(items: Structs, ours: str = ours) -> pa.RecordBatch:
             kinds = pa.array([ours] * len(items), pa.string())
             return mapping.rows(table, items, notes, {"kind": kinds})
 
-        batches += job.source.read(
-            listing, notes, convert, lambda batch: job.counted("deleted_items", batch.num_rows)
-        )
+        def arrived(batch: pa.RecordBatch) -> None:
+            job.counted("deleted_items", batch.num_rows)
+
+        batches += read_small(job, _SMALL, kind, listing, notes, convert, arrived)
     job.publish("deleted_items", batches)
 
 
