@@ -30,6 +30,14 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
             default_status=dg.DefaultScheduleStatus.STOPPED,
         ),
         dg.ScheduleDefinition(
+            name="reconcile_every_week",
+            job_name=jobs.RECONCILE,
+            cron_schedule="37 2 * * 0",
+            execution_timezone="UTC",
+            description="Reads every table but the slow ones in full, and tells what differed.",
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        ),
+        dg.ScheduleDefinition(
             name="maintenance_every_night",
             job_name=jobs.MAINTENANCE,
             cron_schedule="23 3 * * *",
