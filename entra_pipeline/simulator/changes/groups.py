@@ -55,6 +55,10 @@ def remove_member(s: Session) -> bool:
         return False
     if found:
         inherit(s, *found, gained=False)
+        # An assignment that PIM keeps for the membership ends with it ("PIM for groups").
+        for row in s.rows_naming("group_assignment_schedule_instances", found[1]):
+            if row["groupId"] == found[0] and row.get("accessId") == "member":
+                s.remove("group_assignment_schedule_instances", row["id"])
     return True
 
 
@@ -125,7 +129,14 @@ def remove_owner(s: Session) -> bool:
     relation = s.rng.choice(
         ("group_owners", "group_owners", "application_owners", "service_principal_owners")
     )
-    return s.unlink(relation, s.some_link(relation, lambda _: True))
+    found = s.some_link(relation, lambda _: True)
+    if not s.unlink(relation, found):
+        return False
+    if found and relation == "group_owners":
+        for row in s.rows_naming("group_assignment_schedule_instances", found[1]):
+            if row["groupId"] == found[0] and row.get("accessId") == "owner":
+                s.remove("group_assignment_schedule_instances", row["id"])
+    return True
 
 
 def create_group(s: Session) -> bool:
