@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import activity, bench_access, dagster_cost, sdk, sync
+from benchmarks import activity, bench_access, dagster_cost, past, sdk, sync
 from benchmarks.harness import ROOT
 from benchmarks.report import Bound, Part, Table, bounds_table, today, write
 
@@ -19,6 +19,7 @@ PARTS = {
     "sync": sync.main,
     "dagster": dagster_cost.main,
     "access": bench_access.main,
+    "past": past.main,
     "activity": activity.main,
     "sdk": sdk.main,
 }

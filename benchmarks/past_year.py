@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +31,7 @@ from entra_pipeline.access import build
 from entra_pipeline.access.publish import publish, stage_path
 from entra_pipeline.lake import Books, CommitInfo, DataDirectory, Lake, TableStatus
 from entra_pipeline.lake import log as delta_log
+from entra_pipeline.lake.books import rfc3339
 from entra_pipeline.lake.diff import compared
 from entra_pipeline.lake.history import History
 from entra_pipeline.lake.parquet import Writer
@@ -72,17 +75,23 @@ def main(source: Path, target: Path, days: int) -> dict[str, Any]:
     lake = Lake(directory.lake)
     today = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     moments = [today - timedelta(days=days - n) for n in range(days + 1)]
-    ids = [f"{moment:%Y%m%dT%H%M%S.%f}Z-{n:08x}" for n, moment in enumerate(moments)]
+    ids = [
+        f"{moment - timedelta(minutes=1):%Y%m%dT%H%M%S.%f}Z-{n:08x}"
+        for n, moment in enumerate(moments)
+    ]
     names = [name for name, table in TABLES.items() if given.info(name) and not table.slow]
     changes = {}
+    clock = iter([moments[0] - timedelta(minutes=1), moments[0] + timedelta(minutes=9)])
+    books = Books(directory, now=lambda: next(clock))
     with directory.lock(command="benchmark"):
+        ids[0] = books.begin_sync("sync", names)
         for name in names:
             table, rows = TABLES[name], given.read(name)
             if name in RATES:
                 changes[name] = _year(lake, table, rows, RATES[name], moments, ids)
             else:
                 lake.commit(table, rows, sync_id=ids[0], as_of=moments[0])
-        syncs = _books(directory, lake, names, moments)
+        _record(books, directory, lake, names, moments, ids)
         statuses = Books(directory).statuses()
         stage = stage_path(directory)
         build.build(stage, {name: lake.files(name) for name in names}, statuses)
@@ -90,7 +99,7 @@ def main(source: Path, target: Path, days: int) -> dict[str, Any]:
     return {
         "wall_s": time.perf_counter() - started,
         "changes": changes,
-        "syncs": syncs,
+        "syncs": len(ids),
         "first": moments[0].isoformat(),
         "tables_mib": _mib(directory.lake, names),
         "histories_mib": _mib(directory.lake, [f"{n}_changes" for n in names]),
@@ -218,25 +227,46 @@ def _finish(
     delta_log.replace_files(lake.root / table.name, stored, table, added, info)
 
 
-def _books(directory: DataDirectory, lake: Lake, names: list[str], moments: list[datetime]) -> int:
-    """A sync on each day that read every table; each takes ten minutes."""
-    now = moments[0]
-    books = Books(directory, now=lambda: now)
-    infos = {name: lake.info(name) for name in names}
-    for n, moment in enumerate(moments):
-        now = moment - timedelta(minutes=1)
-        sync_id = books.begin_sync("sync", names)
-        for name, info in infos.items():
-            if info is not None:
-                books.record(
-                    sync_id,
-                    TableStatus(
-                        name, Status.COMPLETE, rows=info.rows, as_of=moment, version=min(n, 1)
-                    ),
-                )
-        now = moment + timedelta(minutes=9)
-        books.finish_sync(sync_id, "succeeded")
-    return len(moments)
+def _record(
+    books: Books,
+    directory: DataDirectory,
+    lake: Lake,
+    names: list[str],
+    moments: list[datetime],
+    ids: list[str],
+) -> None:
+    """How each sync ended: it read every table and took ten minutes.
+
+    The first is written as any sync is, the others are like it: a transaction for each table of
+    each would take longer than all the rest.
+    """
+    for name in names:
+        info = lake.info(name)
+        rows = None if info is None else info.rows
+        status = TableStatus(name, Status.COMPLETE, rows=rows, as_of=moments[0], version=0)
+        books.record(ids[0], status)
+    books.finish_sync(ids[0], "succeeded")
+    with closing(sqlite3.connect(directory.books)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        (sync,) = connection.execute("SELECT * FROM syncs").fetchall()
+        statuses = connection.execute("SELECT * FROM table_status ORDER BY entry").fetchall()
+        for n, moment in enumerate(moments[1:], start=1):
+            times = {
+                "sync_id": ids[n],
+                "started": rfc3339(moment - timedelta(minutes=1)),
+                "finished": rfc3339(moment + timedelta(minutes=9)),
+            }
+            _insert(connection, "syncs", {**dict(sync), **times})
+            for status_row in statuses:
+                row = {**dict(status_row), "sync_id": ids[n], "as_of": rfc3339(moment)}
+                del row["entry"]
+                _insert(connection, "table_status", row)
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    names = ", ".join(f'"{name}"' for name in row)
+    marks = ", ".join("?" for _ in row)
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
 
 
 if __name__ == "__main__":
