@@ -198,9 +198,9 @@ class _Listener:
         for page in audits(self._client, start, end):
             pages += 1
             self._pages += 1
-            heard = _heard(page)
-            self._poisoned += len(heard.poisoned)
-            self._events += self._feed.hear(heard, tell=self._tell)
+            new = self._feed.hear(_heard(page), tell=self._tell)
+            self._poisoned += len(new.poisoned)
+            self._events += new.events
             if self._clock() > self._until or pages >= most:
                 # A full page is rarely the last one.
                 return pages if len(page) < PAGE else None

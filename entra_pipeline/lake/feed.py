@@ -119,13 +119,14 @@ class Feed:
         with self._connection() as connection:
             _put(connection, values)
 
-    def hear(self, heard: Heard, *, tell: bool = False) -> list[Event]:
-        """Keep what was heard, once; returns the events that are new, in the order of their time.
+    def hear(self, heard: Heard, *, tell: bool = False) -> Heard:
+        """Keep what was heard, once; returns what is new of it, events in the order of their time.
 
         `tell` puts them into the queue of deliveries.
         """
         now = _text(self._now())
         fresh: list[str] = []
+        poisoned: list[Poison] = []
         with self._connection() as connection:
             for event in sorted(heard.events, key=lambda event: (event.time, event.id)):
                 done = connection.execute(
@@ -147,10 +148,12 @@ class Feed:
                             (done.lastrowid, now),
                         )
             for poison in heard.poisoned:
-                connection.execute(
+                done = connection.execute(
                     "INSERT OR IGNORE INTO poisoned (id, heard, reason, body) VALUES (?, ?, ?, ?)",
                     (poison.id, now, poison.reason, poison.body[:_BODY]),
                 )
+                if done.rowcount:
+                    poisoned.append(poison)
             connection.executemany(
                 "INSERT OR IGNORE INTO unknown (id, activity, heard) VALUES (?, ?, ?)",
                 [(*each, now) for each in heard.unknown],
@@ -161,7 +164,7 @@ class Feed:
                 connection.execute("SELECT * FROM events WHERE id = ?", (key,)).fetchone()
                 for key in fresh
             ]
-        return [_event(row) for row in rows]
+        return Heard([_event(row) for row in rows], poisoned)
 
     def forget(self, before: datetime) -> None:
         """Drop events, poisoned ones and requests from before that time, unless they wait."""
@@ -287,6 +290,11 @@ class Feed:
         with self._connection() as connection:
             row = connection.execute("SELECT min(due) AS due FROM deliveries").fetchone()
         return None if row["due"] is None else datetime.fromisoformat(row["due"])
+
+    def hasten(self) -> None:
+        """Let every delivery that waits be due now, as after a listener was mended."""
+        with self._connection() as connection:
+            connection.execute("UPDATE deliveries SET due = ?", (_text(self._now()),))
 
     def delivered(self, sequence: int) -> None:
         """A listener has taken an event."""

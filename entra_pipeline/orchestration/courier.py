@@ -102,7 +102,7 @@ def _deliver(session: requests.Session, settings: Settings, feed: Feed, delivery
     except requests.RequestException as error:
         reason = type(error).__name__
     else:
-        if answer.ok and not answer.is_redirect:
+        if 200 <= answer.status_code < 300:
             feed.delivered(sequence)
             return True
         reason = f"HTTP {answer.status_code}"

@@ -66,8 +66,8 @@ def test_an_event_heard_twice_is_kept_once(feed: Feed) -> None:
     first = feed.hear(Heard([event(1), event(2)]), tell=True)
     again = feed.hear(Heard([event(2), event(3, minutes=-5)]), tell=True)
 
-    assert [each.id for each in first] == ["Directory_1", "Directory_2"]
-    assert [each.id for each in again] == ["Directory_3"]
+    assert [each.id for each in first.events] == ["Directory_1", "Directory_2"]
+    assert [each.id for each in again.events] == ["Directory_3"]
     assert [each.id for each in feed.events()] == ["Directory_1", "Directory_2", "Directory_3"]
     assert [d.event.id for d in feed.due()] == ["Directory_1", "Directory_2", "Directory_3"]
 
