@@ -116,7 +116,7 @@ class Extraction:
         self._committer = ThreadPoolExecutor(1, "extract-commit")
         self._source = Source(client, self._turns, self._converters)
         hints = Hinted(settings, client)
-        self._feeds = Feeds(settings, lake, self._source, tables, hints.since, full=full)
+        self._feeds = Feeds(settings, lake, self._source, tables, hints.read, full=full)
 
     def __enter__(self) -> "Extraction":
         self.start()

@@ -42,13 +42,16 @@ _FORMAT = 1
 _HINTS = "hints"
 """The place in the directory's audits, among a table's places in feeds."""
 
-NextHints = Callable[[datetime], Hints | None]
-"""What the audits since a moment point at; None when they cannot be read."""
+NextHints = Callable[[datetime, str], tuple[Hints, str] | None]
+"""What the audits since a moment point at, and what was seen (`hints.Hinted.read`)."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A link, and when it was given by our clock: the oldest of several brings the most."""
+    """A link, and when it was given by our clock: the oldest of several brings the most.
+
+    Of the hints: what was seen of the audits.
+    """
 
     at: str
     link: str
@@ -210,7 +213,8 @@ class Feeds:
 
         None when the audits cannot be read: then any row of the hinted tables may have changed.
         """
-        return self._hinted()[1]
+        read = self._hinted()
+        return None if read is None else read[1]
 
     def hinted(self, table: str) -> Array:
         """Ids of the objects that hints name in a table which `can` be read by changes."""
@@ -230,14 +234,16 @@ class Feeds:
             raise ValueError(f"{table} has no place among the hints")
         return datetime.fromisoformat(places[_HINTS].at)
 
-    def _hinted(self) -> tuple[str, Hints | None]:
+    def _hinted(self) -> tuple[_Place, Hints] | None:
         return self.once(_HINTS, self._read_hints)
 
-    def _read_hints(self) -> tuple[str, Hints | None]:
+    def _read_hints(self) -> tuple[_Place, Hints] | None:
         # Before anything is read again: what happens meanwhile is hinted at the next time.
         at = _now()
-        places = [place[_HINTS].at for place in self._standing() if _HINTS in place]
-        return at, self._next_hints(datetime.fromisoformat(min(places)))
+        places = [place[_HINTS] for place in self._standing() if _HINTS in place]
+        oldest = min(places, key=lambda place: place.at)
+        read = self._next_hints(datetime.fromisoformat(oldest.at), oldest.link)
+        return None if read is None else (_Place(at, read[1]), read[0])
 
     # ---- bookmarks -----------------------------------------------------------------------------
 
@@ -252,7 +258,7 @@ class Feeds:
                     self.once(f"mark of {_HINTS}", lambda: _Place(_now(), ""))
                     with self._lock:
                         asked = self._memo.get(_HINTS)
-                    if asked is not None and asked.result()[1] is None:
+                    if asked is not None and asked.result() is None:
                         notes.add(NO_DELTA)
                 for name in sorted(FOLLOWED[table], key=lambda name: len(FEEDS[name].after)):
                     if self._mark(name, priority) is None:
@@ -291,8 +297,10 @@ class Feeds:
                 return None
             if full:
                 places[name] = value
+            elif name == _HINTS:
+                places[name] = value[0]
             else:
-                places[name] = _Place(value[0], "" if name == _HINTS else value[1].end)
+                places[name] = _Place(value[0], value[1].end)
         links = {name: [place.at, place.link] for name, place in places.items()}
         return json.dumps({"of": self._fingerprint(table), "links": links})
 

@@ -12,6 +12,7 @@ audit that nobody knows points at what it names in the tables of its category.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -302,6 +303,10 @@ tables whole. Source: https://learn.microsoft.com/graph/throttling-limits#report
 KEPT: Final = timedelta(days=7)
 """For how long every tenant's audits are there; longer ago they prove nothing."""
 
+SETTLING: Final = timedelta(minutes=2)
+"""How long Graph may go on showing an object as it was.
+Source: https://learn.microsoft.com/graph/best-practices-concept (eventual consistency)"""
+
 UNREADABLE: Final = "(unreadable)"
 
 _TABLE: Final = "directory_audits"
@@ -352,30 +357,65 @@ class Hinted:
     def since(self, moment: datetime) -> Hints | None:
         """What may have changed since then, told by audits up to now; one window of requests.
 
-        The window begins `activity_overlap_minutes` earlier, as audits come late: one told twice
-        costs little. None when the audits cannot be had, or do not reach back so far, or are too
-        many to be worth it: then nothing is known, and what they would have told must be read
-        whole. Never raises GraphError.
+        The window begins `activity_overlap_minutes` earlier, as audits come late. None when the
+        audits cannot be had, or do not reach back so far, or are too many to be worth it: then
+        nothing is known, and what they would have told must be read whole. Never raises
+        GraphError.
+        """
+        read = self.read(moment)
+        return None if read is None else read[0]
+
+    def read(self, moment: datetime, seen: str = "") -> tuple[Hints, str] | None:
+        """As `since`, without what the reading at `moment` saw, and what this one saw.
+
+        `seen`: what that reading gave as its second answer. Minutes of the window in which it saw
+        the very same audits tell nothing again; of `SETTLING` minutes before it they do, because
+        what was read then may not have been changed everywhere.
         """
         now = self._now()
         start = moment - timedelta(minutes=self._settings.activity_overlap_minutes)
+        start = start.replace(second=0, microsecond=0)  # a part of a minute has another mark
         reason = absent(self._settings)
         if reason is None and now - start > KEPT:
             reason = "they do not reach back so far"
         if reason is not None:
             log.info("directory audits give no hints: %s", reason)
             return None
-        found: list[Hints] = []
+        minutes: dict[str, list[Any]] = {}
         try:
             for number, page in enumerate(audits(self._client, start, now), start=1):
-                found.append(merge(_recognised(page)))
+                for audit in page:
+                    minutes.setdefault(_minute(audit), []).append(audit)
                 if number >= MOST_PAGES:
                     log.info("directory audits give no hints: there are too many")
                     return None
         except GraphError as error:
             log.info("directory audits give no hints: %s", error)
             return None
-        return merge(found)
+        former = set(seen.split())
+        unsettled = _moment(moment - SETTLING)[:_MINUTE]
+        marks = {minute: _mark(minute, found) for minute, found in minutes.items()}
+        news = [
+            found
+            for minute, found in minutes.items()
+            if minute >= unsettled or marks[minute] not in former
+        ]
+        return merge(merge(_recognised(each)) for each in news), " ".join(sorted(marks.values()))
+
+
+_MINUTE: Final = len("2026-01-01T00:00")
+
+
+def _minute(audit: object) -> str:
+    """The minute of an audit, as text; "" when it does not say."""
+    return _text(audit, "activityDateTime")[:_MINUTE] if isinstance(audit, Mapping) else ""
+
+
+def _mark(minute: str, found: Iterable[object]) -> str:
+    """Tells whether the audits of a minute are the same as before, in whatever order."""
+    ids = {_text(each, "id") if isinstance(each, Mapping) else "" for each in found}
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+    return f"{minute}={digest}"
 
 
 def _recognised(page: Iterable[Any]) -> Iterator[Hints]:
