@@ -16,6 +16,7 @@ from entra_pipeline.cli.output import Col, count, moment
 from entra_pipeline.cli.warehouse import existing
 
 if TYPE_CHECKING:
+    from entra_pipeline.lake import DataDirectory
     from entra_pipeline.lake.feed import Feed
     from entra_pipeline.lake.feed_model import Event, Summary
 
@@ -166,6 +167,14 @@ def _say(summary: Summary) -> None:
         output.say(f"The feed was last heard {heard}. {_START}", style="yellow")
     for line in troubles(summary.to_json()):
         output.say(line, style="yellow")
+
+
+def summary(directory: DataDirectory) -> dict[str, Any] | None:
+    """How the feed of a data directory stands, as JSON; None where nobody ever listened."""
+    from entra_pipeline.lake import feed as feeds
+
+    feed = feeds.existing(directory)
+    return None if feed is None else feed.summary().to_json()
 
 
 def troubles(feed: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entra_pipeline.cli import moments, options, output
+from entra_pipeline.cli.events import summary, troubles
 from entra_pipeline.cli.exits import CliError
 from entra_pipeline.cli.export import Format, opened, write
 from entra_pipeline.cli.output import Col, count, moment
@@ -75,7 +76,9 @@ def status(json_: options.Json = False, data_dir: options.DataDir = None) -> Non
     read again. [bold]full[/]: read whole every time. Ages are those of the rows, of the last
     whole read, and of the cursor that the next sync goes on from.
     """
-    document = statuses(existing(data_dir))
+    directory = existing(data_dir)
+    document = statuses(directory)
+    document["feed"] = heard = summary(directory)
     if output.is_json():
         output.print_json(document)
         return
@@ -86,6 +89,8 @@ def status(json_: options.Json = False, data_dir: options.DataDir = None) -> Non
     else:
         ended = f"at {moment(sync['finished'])} UTC" if sync["finished"] else "not yet"
         output.show(f"Last sync: {sync['outcome']}, ended {ended} ({sync['id']})")
+    for line in troubles(heard) if heard is not None else ():
+        output.show(line, style="yellow")
 
 
 def statuses(directory: DataDirectory) -> dict[str, Any]:
