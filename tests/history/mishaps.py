@@ -75,7 +75,8 @@ class Mishaps:
 
     `changes`: how many before the syncs; `faults`: (kind, rule); `ending`: which links die, and
     how; `kills`: parts of a sync's usual time after which it is killed, one attempt each;
-    `meanwhile`: changes that happen while the first attempt runs.
+    `meanwhile`: changes that happen while the first attempt runs; `command`: the first attempt is
+    the command `sync`.
     """
 
     changes: int = 0
@@ -83,6 +84,7 @@ class Mishaps:
     ending: Ending | None = None
     kills: list[float] = field(default_factory=list)
     meanwhile: int = 0
+    command: bool = False
 
 
 def fault(kind: str, rng: random.Random, **match: Any) -> tuple[str, Rule]:
@@ -115,4 +117,5 @@ def mishaps(rng: random.Random) -> Mishaps:
         ending=ending,
         kills=[rng.random() for _ in range(rng.choice((0, 0, 1, 1, 2)))],
         meanwhile=rng.choice((0, 0, 0, 20)),
+        command=rng.random() < 0.15,
     )

@@ -30,7 +30,7 @@ from entra_pipeline.simulator.process import Simulator
 from entra_pipeline.tables import Status
 from tests.extract.support import Rig
 from tests.history.mishaps import Mishaps
-from tests.history.syncing import Syncing, Told
+from tests.history.syncing import Command, Syncing, Told
 from tests.history.watching import DIRECTORY, Keys, Watcher, keys, missed
 from tests.oracle.naive import EVERYONE, Naive
 
@@ -86,6 +86,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
     syncs: int = 0
+    commands: int = 0
     kills: int = 0
     looks: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -124,7 +125,8 @@ class Story:
         last = None if planned.meanwhile else self._last
         if last is None or not last.whole():
             last = self._undisturbed()
-        self._judge(number, last, touched if planned.meanwhile else set())
+        assert last.whole()
+        self._judge(number, touched if planned.meanwhile else set())
 
     def _change(self, seed: int, count: int) -> set[str]:
         """Random changes; the ids of what they touched."""
@@ -141,16 +143,19 @@ class Story:
         try:
             for attempt, part in enumerate([*planned.kills, None]):
                 begun = time.monotonic()
-                syncing = self._start()
+                syncing = self._start(command=planned.command and not attempt)
                 if planned.meanwhile and not attempt:
                     time.sleep(0.3 * self._usual_s)
                     seed = self.seed * 10_000 + number * 10 + 1
                     touched |= self._change(seed, planned.meanwhile)
                 if part is None:
                     self._last = syncing.told()
-                    self._usual_s = (self._usual_s + time.monotonic() - begun) / 2
+                    if not planned.faults and not planned.command:
+                        self._usual_s = (self._usual_s + time.monotonic() - begun) / 2
                 else:
-                    self._last = syncing.killed(part * self._usual_s)
+                    self._last = syncing.killed(
+                        part * self._usual_s * (5 if planned.command else 1)
+                    )
                     self.tally.kills += self._last is None
         finally:
             for (kind, _), counted in zip(
@@ -164,7 +169,8 @@ class Story:
         """Syncs without faults until all tables are whole: one, or one more where rows are few."""
         accepted: list[str] = []
         for _ in range(TRIES):
-            told = self._start(*accepted).told()
+            told = Syncing(self._environment, accepted).told()
+            self.tally.syncs += 1
             if told.whole():
                 return told
             doubted = [n for n, (s, _) in told.others().items() if s == Status.QUARANTINED]
@@ -174,13 +180,16 @@ class Story:
             accepted += doubted
         raise AssertionError(f"not whole after {TRIES} syncs without faults: {told.others()}")
 
-    def _start(self, *accept_shrink: str) -> Syncing:
+    def _start(self, *, command: bool) -> Syncing | Command:
         self.tally.syncs += 1
-        return Syncing(self._environment, accept_shrink)
+        if command:
+            self.tally.commands += 1
+            return Command(self._environment, self.data)
+        return Syncing(self._environment)
 
     # ---- what must be so -------------------------------------------------------------------
 
-    def _judge(self, number: int, told: Told, touched: set[str]) -> None:
+    def _judge(self, number: int, touched: set[str]) -> None:
         """Everything that must hold right after a round; keeps it for the end."""
         after = datetime.now(UTC)
         fresh = Rig(self.simulator, self._scratch / f"full-{number}")

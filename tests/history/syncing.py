@@ -11,10 +11,13 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 from entra_pipeline.access import build
@@ -24,6 +27,8 @@ from entra_pipeline.lake import Books, DataDirectory, Lake, Outcome
 from entra_pipeline.orchestration.session import Sync
 from entra_pipeline.settings import PREFIX, Settings
 from entra_pipeline.tables import Status
+from tests.cli.program import ROOT
+from tests.cli.program import environment as without_settings
 
 # A sync that takes longer hangs.
 PATIENCE_S: Final = 240.0
@@ -62,6 +67,7 @@ class Syncing:
     """
 
     def __init__(self, environment: Mapping[str, str], accept_shrink: Sequence[str] = ()) -> None:
+        self.cut_short = False
         self._answers, answers = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(
             target=_sync, args=(answers, dict(environment), tuple(accept_shrink)), daemon=True
@@ -86,8 +92,42 @@ class Syncing:
             return self.told()
         self._process.kill()
         self._process.join(PATIENCE_S)
-        assert self._process.exitcode == -signal.SIGKILL
+        self.cut_short = self._process.exitcode == -signal.SIGKILL
         return None
+
+
+class Command:
+    """The same by the command `sync`, with Dagster: it reads all tables but the slow ones.
+
+    It takes about this many times as long, most of it for its start.
+    """
+
+    TIMES: Final = 5
+
+    def __init__(self, environment: Mapping[str, str], data: Path) -> None:
+        self.cut_short = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "entra_pipeline.cli", "sync", "--json"],
+            env={"PYTHONPATH": str(ROOT), **without_settings(**environment)},
+            cwd=data.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._begun = time.monotonic()
+
+    def told(self) -> None:
+        """Wait for its end, whatever it says: a sync of all tables is to follow."""
+        self._process.wait(PATIENCE_S)
+        assert self._process.returncode in (0, 1), f"sync ended by {self._process.returncode}"
+
+    def killed(self, after_s: float) -> None:
+        """Kill it that time after its begin, times TIMES."""
+        try:
+            self._process.wait(max(0.0, self._begun + self.TIMES * after_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(PATIENCE_S)
+            self.cut_short = self._process.returncode == -signal.SIGKILL
 
 
 def _sync(

@@ -14,8 +14,40 @@ from typing import Any
 import pytest
 
 from entra_pipeline.simulator.process import running
+from tests.cli.program import cli
 from tests.history.mishaps import Mishaps, fault, mishaps
 from tests.history.story import Story
+
+REASONS = {
+    *("create a user", "create a group", "register an application", "register a device"),
+    *("add a member", "remove a member", "add an owner", "remove an owner"),
+    *("soft-delete a user", "delete a group", "delete an application"),
+    *("hard-delete a user", "purge a deleted object", "delete a device"),
+    *("restore a deleted object",),
+    *("rename a user", "rename a group", "rename an application", "change a device"),
+    *("assign a role", "take a role away", "change a role"),
+    *("make eligible for a role", "end an eligibility", "activate a role"),
+    *("end an activation of a role", "activate a group", "end an activation of a group"),
+    *("assign an app role", "take an app role away", "change an application's roles"),
+    *("change an application's credentials", "change an enterprise application"),
+    *("consent", "change a consent", "withdraw a consent"),
+    *("nest a group", "unnest a group", "close a cycle", "break a cycle"),
+    *("give a licence", "take a licence away", "put into a unit", "take out of a unit"),
+}
+"""Kinds of change that fifty rounds must have seen."""
+
+
+def asked_twice(story: Story, number: int) -> None:
+    """The command says the same bytes of a round's time when it is asked again."""
+    moment = story.rounds[number].after.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for what in ("effective_grants", "group_members"):
+        said = [
+            cli("export", what, "--as-of", moment, env={"ENTRA_DATA_DIR": str(story.data)})
+            for _ in range(2)
+        ]
+        assert [each.code for each in said] == [0, 0], said[0].err
+        assert said[0].out == said[1].out
+        assert len(said[0].out.splitlines()) > 100
 
 
 def live(path: Path, seed: int, planned: Sequence[Mishaps], **options: Any) -> Story:
@@ -63,6 +95,9 @@ def test_fifty_rounds_under_faults_and_kills_leave_what_a_full_read_gives(
     story = live(tmp_path, seed, [Mishaps(), *(mishaps(rng) for _ in range(50))], **options)
     for number in range(51):
         story.remember(number, built=2 if number % 10 == 1 else 1)
+    for number in (1, 25):
+        asked_twice(story, number)
+    assert story.tally.reasons.keys() >= REASONS
     assert story.tally.kills >= 10
     assert len(story.tally.faults) >= 10
     assert story.tally.endings.keys() == {"expire", "reset"}
