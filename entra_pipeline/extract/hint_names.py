@@ -125,7 +125,7 @@ _know_lives("application", "application", (*_APPLICATION, ("application_owners",
 _know_lives(
     "service principal|managed identity|agent identity", "serviceprincipal",
     (*_SERVICE_PRINCIPAL, *_APP_ROLES, *_CONSENTS), _HELD_BY_USERS,
-    _of("serviceprincipal", "service_principal_owners", "synchronization_jobs"), _BIN,
+    _of("serviceprincipal", "service_principal_owners"), _BIN,
 )  # fmt: skip
 _know_lives("device", "device", _DEVICE, _of(NONE, "group_members", "administrative_unit_members"),
             _of("device", "device_owners"))  # fmt: skip

@@ -143,7 +143,25 @@ def test_a_deleted_run_is_asked_for_again(feed: Feed, instance: dg.DagsterInstan
     assert again is not None
     assert again.id != lost.id
     assert again.tables == lost.tables
-    assert run_request(again).run_key == again.id
+    run = run_request(again)
+    assert run is not None
+    assert run.run_key == again.id
+
+
+def test_a_run_names_only_tables_that_its_job_reads(
+    settings: Settings, instance: dg.DagsterInstance, feed: Feed
+) -> None:
+    first_sync(settings)
+    deaf = settings.model_copy(update={"disable_audit_log_feed": True})
+    feed.hear(Heard([event(1, "synchronization_jobs"), event(2, "of_another_version")]))
+    assert "about nothing" in str(tick(deaf, instance).skip_message)
+    assert feed.open_requests() == []
+    feed.hear(Heard([event(3, "synchronization_jobs"), event(4, "users")]))
+    request = feed.request()
+    assert request is not None
+    run = run_request(request)
+    assert run is not None
+    assert run.run_config["ops"]["read_tables"]["config"]["only"] == ["users"]
 
 
 def test_runs_that_keep_failing_end(
