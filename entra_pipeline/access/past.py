@@ -34,6 +34,7 @@ from entra_pipeline import tables
 from entra_pipeline.access import build
 from entra_pipeline.lake import Books, DataDirectory, Lake, SyncRecord, TableStatus
 from entra_pipeline.lake.books import aged, rfc3339
+from entra_pipeline.lake.events import Events
 from entra_pipeline.tables import Status
 
 # Warehouses of the past that are kept, the most lately asked: a few moments are compared at a
@@ -192,7 +193,8 @@ def _build(
         )
     books = Books(directory)
     syncs = books.syncs_until(moment.sync.sync_id)
-    build.build(stage, paths, known, syncs=syncs, now=moment.finished)
+    events = Events(directory.lake)
+    build.build(stage, paths, known, syncs=syncs, now=moment.finished, events=events)
 
 
 def _materialised(lake: Lake, name: str, moment: datetime, folder: Path) -> Sequence[str] | None:
