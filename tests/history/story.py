@@ -93,9 +93,14 @@ class Tally:
 
 
 class Story:
-    """One tenant, one data directory, and its rounds."""
+    """One tenant, one data directory, and its rounds.
 
-    def __init__(self, simulator: Simulator, path: Path, seed: int) -> None:
+    `settle_s`: how long after a change its audits may come: no sync can be up to date before.
+    """
+
+    def __init__(
+        self, simulator: Simulator, path: Path, seed: int, *, settle_s: float = 0.0
+    ) -> None:
         self.simulator = simulator
         self.seed = seed
         self.data = path / "data"
@@ -108,6 +113,7 @@ class Story:
             "ENTRA_DATA_DIR": str(self.data),
         }
         self._usual_s = 1.5
+        self._settle_s = settle_s
         self._watcher = Watcher(self.data)
 
     # ---- a round ---------------------------------------------------------------------------
@@ -122,7 +128,8 @@ class Story:
             self.simulator.end_deltas(*planned.ending)
             self.tally.endings[planned.ending[0]] += 1
         touched |= self._disturbed(number, planned)
-        last = None if planned.meanwhile else self._last
+        time.sleep(self._settle_s)
+        last = None if planned.meanwhile or self._settle_s else self._last
         if last is None or not last.whole():
             last = self._undisturbed()
         assert last.whole()
