@@ -15,7 +15,9 @@ from typing import Any, Final
 import dagster as dg
 
 from entra_pipeline.access import past
+from entra_pipeline.extract.activity import Kept, maintain_activity
 from entra_pipeline.lake import Books, DataDirectory, Lake
+from entra_pipeline.lake import feed as event_feed
 from entra_pipeline.lake.books import rfc3339
 from entra_pipeline.orchestration import jobs
 from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
@@ -41,6 +43,7 @@ class Maintained:
 
     files: dict[str, int] = field(default_factory=dict)  # removed, by table
     known_since: dict[str, datetime] = field(default_factory=dict)  # start of history, by table
+    events: dict[str, Kept] = field(default_factory=dict)  # of activity, by table
     warehouses: int = 0  # of the past, removed
     syncs: int = 0  # forgotten by the books
     runs: int = 0  # removed from Dagster's records
@@ -60,6 +63,10 @@ class Maintained:
                     else None,
                 }
                 for name in self.files
+            ],
+            "events": [
+                {"table": name, "events_forgotten": kept.forgotten, "files_removed": kept.files}
+                for name, kept in self.events.items()
             ],
             "past_warehouses_removed": self.warehouses,
             "syncs_forgotten": self.syncs,
@@ -97,6 +104,13 @@ def maintain(
         if (info := lake.info(name)) is not None:
             done.known_since[name] = info.known_since
 
+    def activity() -> None:
+        done.events.update(maintain_activity(settings, directory, now=now))
+
+    def feed() -> None:
+        if (heard := event_feed.existing(directory)) is not None:
+            heard.forget(now - timedelta(days=settings.events_days))
+
     def warehouses() -> None:
         before = None if keep is None else now - keep
         done.warehouses = past.tidy(directory, unused=_UNUSED, before=before)
@@ -114,7 +128,14 @@ def maintain(
     for name in TABLES:
         if (directory.lake / name).is_dir():
             attempt(name, lambda name=name: table(name))  # type: ignore[misc]
-    for part, work in (("past", warehouses), ("books", syncs), ("dagster", runs)):
+    parts = {
+        "activity": activity,
+        "feed": feed,
+        "past": warehouses,
+        "books": syncs,
+        "dagster": runs,
+    }
+    for part, work in parts.items():
         attempt(part, work)
     done.bytes_after = size(directory.path)
     return done
@@ -152,6 +173,7 @@ def build_maintenance_job(load: Callable[[], Settings]) -> dg.JobDefinition:
         context.add_output_metadata(
             {
                 "files_removed": sum(done.files.values()),
+                "events_forgotten": sum(kept.forgotten for kept in done.events.values()),
                 "past_warehouses_removed": done.warehouses,
                 "syncs_forgotten": done.syncs,
                 "dagster_runs_removed": done.runs,
