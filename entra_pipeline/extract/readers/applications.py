@@ -87,6 +87,8 @@ def _applications(job: Job) -> None:
     table, owners = job.table("applications"), job.table("application_owners")
     notes, owner_notes = job.notes("applications"), job.notes("application_owners")
     credentials = job.wants("credentials")
+    # Taken now, whichever reader is first: what changes from here on is told again.
+    job.feeds.bookmark(["credentials"], job.notes("credentials"), job.priority)
     listing = Listing(
         table.path,
         {

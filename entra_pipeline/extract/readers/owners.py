@@ -120,15 +120,16 @@ def hidden_members(job: Job, visibility: Array) -> Partial | None:
 
 def _changed_units(job: Job) -> list[Amendment]:
     feed = "administrative_units"
-    principals = [each for each in FOLLOWED["administrative_unit_members"] if each != feed]
-    members = increments.relation(
-        job, "administrative_unit_members", feed, "members", "memberOf", principals
-    )
+    name = "administrative_unit_members"
+    principals = [each for each in FOLLOWED[name] if each != feed]
+    members: list[Amendment] = []
+    if job.wants(name):
+        members.append(increments.relation(job, name, feed, "members", "memberOf", principals))
     found = job.round(feed)
     rows = mapping.rows(job.table(feed), found.items, job.notes(feed))
     if (hidden := hidden_members(job, rows.column("visibility"))) is not None:
         raise DoubtError(hidden.reason)
-    return [members, increments.objects(job, feed, found, rows)]
+    return [*members, increments.objects(job, feed, found, rows)]
 
 
 def _units(job: Job) -> None:

@@ -95,6 +95,8 @@ def _service_principals(job: Job) -> None:
         return
     table = job.table("service_principals")
     credentials = job.wants("credentials")
+    # Taken now, whichever reader is first: what changes from here on is told again.
+    job.feeds.bookmark(["credentials"], job.notes("credentials"), job.priority)
     further: dict[str, pa.DataType] = {
         ROLES: mapping.child(job.table("app_roles")),
         SCOPES: mapping.child(job.table("delegated_permissions")),
