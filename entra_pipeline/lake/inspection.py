@@ -118,8 +118,9 @@ def _database(path: str) -> None:
 def _warehouse(path: str) -> int:
     with duckdb.connect(path, read_only=True) as connection:
         names = connection.sql(
-            "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY 1"
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal ORDER BY ALL"
         ).fetchall()
         return sum(
-            connection.sql(f'SELECT count(*) FROM "{name}"').fetchall()[0][0] for (name,) in names
+            connection.sql(f'SELECT count(*) FROM "{schema}"."{name}"').fetchall()[0][0]
+            for schema, name in names
         )
