@@ -26,6 +26,7 @@ from entra_pipeline.access.build import build
 from entra_pipeline.access.publish import publish
 from entra_pipeline.extract.extraction import extractable, run
 from entra_pipeline.lake import Books, DataDirectory, Lake
+from entra_pipeline.lake.events import Events
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.msgraph.transport import session_factory
 from entra_pipeline.orchestration.session import Sync
@@ -118,7 +119,8 @@ def main(*, full: bool) -> dict[str, Any]:
         client.close()
         watch.part("read")
         stage = sync.stage
-        build(stage, sync.files(), sync.known(), syncs=sync.records())
+        events = Events(directory.lake)
+        build(stage, sync.files(), sync.known(), syncs=sync.records(), events=events)
         watch.part("build")
         publish(stage, directory)
         sync.has_published = True

@@ -15,6 +15,7 @@ import pandas as pd  # noqa: F401 - pyarrow imports it in mid-run; it is part of
 
 from entra_pipeline.access.build import build
 from entra_pipeline.lake import Books, DataDirectory, Lake
+from entra_pipeline.lake.events import Events
 from entra_pipeline.tables import TABLES
 
 
@@ -26,7 +27,7 @@ def main(data: Path) -> dict[str, Any]:
     stage = data / "today.duckdb"
     started = time.perf_counter()
     files = {name: lake.files(name) for name in names}
-    build(stage, files, books.statuses(), syncs=books.syncs())
+    build(stage, files, books.statuses(), syncs=books.syncs(), events=Events(directory.lake))
     wall = time.perf_counter() - started
     size = stage.stat().st_size
     stage.unlink()
