@@ -120,37 +120,45 @@ def run_sync(
         close_dead_runs(instance, directory.path, None)
         definitions = build_definitions(settings, on_progress=progress, holding_lock=True)
         job = definitions.resolve_job_def(jobs.job_for(wanted))
-        run = instance.create_run_for_job(
-            job,
-            run_config={
-                "ops": {
-                    READ_STEP: {
-                        "config": {
-                            "only": wanted,
-                            "full": full,
-                            "accept_shrink": sorted(accept_shrink),
-                        }
-                    }
-                },
-                "loggers": {
-                    "console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}
-                },
-            },
-            tags={**job.run_tags, DATA_TAG: data_tag(directory.path)},
-            remote_job_origin=_origin(job.name),
-        )
-        failures = [
-            event
-            for event in execute_run_iterator(InMemoryJob(job), run, instance)
-            if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
-        ]
-        if any(_interrupted(event) for event in failures):
-            # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
-            raise KeyboardInterrupt
-        problems = [_problem(event) for event in failures]
-        finished = instance.get_run_by_id(run.run_id)
+        config = {"only": wanted, "full": full, "accept_shrink": sorted(accept_shrink)}
+        tags = {DATA_TAG: data_tag(directory.path)}
+        run_id, problems = run_here(instance, job, {READ_STEP: config}, tags, verbose=verbose)
+        finished = instance.get_run_by_id(run_id)
         sync_id = finished.tags.get(SYNC_TAG) if finished else None
-        return _report(Books(directory), run.run_id, sync_id, problems)
+        return _report(Books(directory), run_id, sync_id, problems)
+
+
+def run_here(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    config: Mapping[str, Mapping[str, Any]],
+    tags: Mapping[str, str],
+    *,
+    verbose: bool = False,
+) -> tuple[str, list[str]]:
+    """Run a job in this process; the run's id and a line for each step that failed.
+
+    `config` is that of its steps, by name. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
+    """
+    level = "DEBUG" if verbose else "CRITICAL"
+    run = instance.create_run_for_job(
+        job,
+        run_config={
+            "ops": {step: {"config": {**given}} for step, given in config.items()},
+            "loggers": {"console": {"config": {"log_level": level}}},
+        },
+        tags={**job.run_tags, **tags},
+        remote_job_origin=_origin(job.name),
+    )
+    failures = [
+        event
+        for event in execute_run_iterator(InMemoryJob(job), run, instance)
+        if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
+    ]
+    if any(_interrupted(event) for event in failures):
+        # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
+        raise KeyboardInterrupt
+    return run.run_id, [_problem(event) for event in failures]
 
 
 def _report(books: Books, run_id: str, sync_id: str | None, problems: list[str]) -> SyncReport:

@@ -25,7 +25,7 @@ from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.notes import RESTARTED, Notes
 from entra_pipeline.extract.outcome import Verdict, verdict
 from entra_pipeline.lake.events import Events
-from entra_pipeline.lake.spans import Span, missing
+from entra_pipeline.lake.spans import Span, joined, missing
 from entra_pipeline.lake.spans import since as since_moment
 from entra_pipeline.msgraph import (
     SYSTEM,
@@ -87,6 +87,7 @@ class Reading:
     replaced: int = 0
     repeated: int = 0
     windows: int = 0
+    read: tuple[Span, ...] = ()  # what this reading asked for and got
     covered: tuple[Span, ...] = ()
     gaps: tuple[Span, ...] = ()
     counts: TableCounts = field(default_factory=TableCounts)
@@ -147,6 +148,7 @@ class _Reader:
         self._notes = Notes()
         self._late = timedelta(minutes=settings.activity_overlap_minutes)
         self._seen: datetime | None = None
+        self._spans: list[Span] = []
         self._windows = self._inserted = self._replaced = self._repeated = self._read = 0
 
     def run(self, since: datetime | None, until: datetime | None) -> Reading:
@@ -184,6 +186,7 @@ class _Reader:
         return None
 
     def _read_all(self, todo: list[Span], until: datetime) -> None:
+        todo = self._still_kept(todo)
         pace = windows.Pace(timedelta(minutes=self._settings.activity_window_minutes))
         # Pages are parsed while the next is on its way, parts written while others are read.
         with (
@@ -208,9 +211,30 @@ class _Reader:
                     continue
                 pace.read(pages)
                 self._windows += 1
+                self._spans = joined([*self._spans, window])
                 todo = since_moment(window[1], todo)
                 self._tell(window, until)
             writer.settle(0)
+
+    def _still_kept(self, todo: list[Span]) -> list[Span]:
+        """What is to be read without the days of which Graph has nothing any more.
+
+        Seven days are kept for everybody, thirty for some: one question spares a window for each
+        day that is gone.
+        """
+        certain = self._now() - windows.KEPT_BY_ALL
+        if not todo or todo[0][0] >= certain:
+            return todo
+        old = (todo[0][0], min(certain, todo[-1][1]))
+        try:
+            page = next(self._pages(old, top="1"), None)
+        except (ThrottledError, ServerError, ConnectionFailedError) as error:
+            if error.code in _HOPELESS:
+                raise
+            return todo
+        if page is None or page.next_link or not page.is_empty:
+            return todo
+        return since_moment(old[1], todo)
 
     def _read_window(self, window: Span, parsing: ThreadPoolExecutor, writer: _Writer) -> int:
         """Read one window and hand its events over; how many pages it had."""
@@ -250,14 +274,14 @@ class _Reader:
         writer.put(held, claim, begun)
         return pages
 
-    def _pages(self, window: Span) -> Iterator[Page]:
+    def _pages(self, window: Span, top: str = PAGE) -> Iterator[Page]:
         start, end = (_text(moment) for moment in window)
         # Only `ge` and `le` are documented, so both ends belong to the window; an event that is
         # exactly there comes twice.
         span = f"{self._property} ge {start} and {self._property} le {end}"
         return self._client.pages(
             self._table.path,
-            {"$filter": span, "$top": PAGE},
+            {"$filter": span, "$top": top},
             table=self._table.name,
             service=Service.REPORTS,
         )
@@ -322,6 +346,7 @@ class _Reader:
             replaced=self._replaced,
             repeated=self._repeated,
             windows=self._windows,
+            read=tuple(self._spans),
             covered=covered,
             gaps=tuple(gaps),
             counts=TableCounts(
