@@ -100,7 +100,7 @@ def maintain(
             log.debug("%s", part, exc_info=error)
 
     def table(name: str) -> None:
-        done.files[name] = lake.maintain(name, keep=keep)
+        done.files[name] = lake.maintain(name, keep=keep, now=now)
         if (info := lake.info(name)) is not None:
             done.known_since[name] = info.known_since
 
