@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from entra_pipeline.cli import (
+    activity,
     events,
     output,
     past,
@@ -86,6 +87,7 @@ _add("doctor", TENANT, tenant.doctor)
 _add("login", TENANT, tenant.login)
 _add("logout", TENANT, tenant.logout)
 _add("sync", RUN, running.sync)
+_add("activity", RUN, activity.activity)
 _add("status", RUN, tables.status)
 _add("maintain", RUN, upkeep.maintain)
 _add("backup", RUN, upkeep.backup)
