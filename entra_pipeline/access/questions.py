@@ -71,6 +71,9 @@ class Warehouse(Names):
     published meanwhile. Use as a context manager, or `close()` it.
     """
 
+    _format = FORMAT
+    _judgement: use.Judgement | None = None
+
     @classmethod
     def open(cls, path: Path) -> Warehouse:
         """Open the warehouse that `path` names, a file or the link to the current version.
@@ -360,12 +363,11 @@ class Warehouse(Names):
         """For the holds in the table `page`: what use rests on, SQL that judges, SQL to filter."""
         if self._format < 2:
             # Made before use was known; the next sync makes one that knows.
-            nothing = f"SELECT *, '{UNKNOWN}' AS used, NULL AS last, NULL AS used_30d, "
-            nothing += "NULL AS used_90d, NULL AS signal FROM page"
-            basis, judged = UsageBasis(), nothing
+            basis, judged = UsageBasis(), use.NOTHING
         else:
-            basis = use.basis(self._connection, unused)
-            judged = use.judged(basis)
+            if self._judgement is None:
+                self._judgement = use.Judgement(self._connection)
+            basis, judged = self._judgement.basis(unused), self._judgement.sql(unused)
         if unused is None:
             return basis, judged, ""
         # Judged once, for the count and for the rows.

@@ -18,24 +18,50 @@ from entra_pipeline.access.engine import script
 COLUMNS = "u.used, u.last, u.used_30d, u.used_90d, u.signal"
 
 
-def basis(connection: duckdb.DuckDBPyConnection, days: int | None = None) -> UsageBasis:
-    """What the warehouse's statements on use rest on."""
-    rows = connection.execute(
-        "SELECT feed, status, reason, since, until, as_of FROM usage_coverage ORDER BY feed"
-    ).fetchall()
-    feeds = tuple(Feed(*row[:5]) for row in rows)
-    return UsageBasis(rows[0][5] if rows else None, days or USE_DAYS, feeds)
+# What would show use of a hold, by the form of its entitlement: as in sql/evidence.sql.
+NOTHING = f"""
+SELECT p.pix, p.eix, p.state, '{UNKNOWN}' AS used, NULL::TIMESTAMPTZ AS last,
+       NULL::BIGINT AS used_30d, NULL::BIGINT AS used_90d,
+       CASE WHEN e.resource_kind = 'role' AND p.state = 1 THEN 'activations'
+            WHEN e.resource_kind = 'role' THEN 'directory_changes'
+            WHEN starts_with(e.entitlement_id, 'app:') AND e.purpose <> 'ownership'
+                THEN 'sign_ins' END AS signal
+FROM page p JOIN internal.entitlements e USING (eix)
+"""
 
 
-def judged(basis: UsageBasis) -> str:
-    """SQL with the use of every hold in the temporary table `page`, over the days of the basis.
+class Judgement:
+    """What an open warehouse knows of use. Looked up once: a warehouse does not change."""
 
-    Columns: pix, eix, state, used, last, used_30d, used_90d, signal.
-    """
-    moment = (basis.as_of or datetime.now(UTC)).astimezone(UTC)
-    start = f"TIMESTAMPTZ '{(moment - timedelta(days=basis.days)).isoformat()}'"
-    return (
-        f"SELECT pix, eix, state, CASE WHEN last >= {start} THEN '{USED}' "
-        f"WHEN since <= {start} THEN '{UNUSED}' ELSE '{UNKNOWN}' END AS used, "
-        f"last, used_30d, used_90d, signal FROM ({script('evidence')})"
-    )
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        rows = connection.execute(
+            "SELECT feed, status, reason, since, until, as_of FROM usage_coverage ORDER BY feed"
+        ).fetchall()
+        ((known,),) = connection.execute(
+            "SELECT EXISTS (FROM internal.application_use) OR EXISTS (FROM internal.role_use)"
+            " OR EXISTS (FROM internal.principal_use)"
+        ).fetchall()
+        self._as_of: datetime | None = rows[0][5] if rows else None
+        self._feeds = tuple(Feed(*row[:5]) for row in rows)
+        # Without a feed there is nothing to join: most of the time that judging takes.
+        feeds = any(feed.since for feed in self._feeds if feed.feed != "user_sign_in_activity")
+        self._evidence = script("evidence") if known or feeds else ""
+
+    def basis(self, days: int | None = None) -> UsageBasis:
+        """What statements on use over so many days rest on."""
+        return UsageBasis(self._as_of, days or USE_DAYS, self._feeds)
+
+    def sql(self, days: int | None = None) -> str:
+        """SQL with the use of every hold in the temporary table `page`, over so many days.
+
+        Columns: pix, eix, state, used, last, used_30d, used_90d, signal.
+        """
+        if not self._evidence or self._as_of is None:
+            return NOTHING
+        start = self._as_of.astimezone(UTC) - timedelta(days=days or USE_DAYS)
+        moment = f"TIMESTAMPTZ '{start.isoformat()}'"
+        return (
+            f"SELECT pix, eix, state, CASE WHEN last >= {moment} THEN '{USED}' "
+            f"WHEN since <= {moment} THEN '{UNUSED}' ELSE '{UNKNOWN}' END AS used, "
+            f"last, used_30d, used_90d, signal FROM ({self._evidence})"
+        )

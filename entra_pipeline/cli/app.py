@@ -20,6 +20,7 @@ import typer
 from entra_pipeline.cli import (
     activity,
     events,
+    options,
     output,
     past,
     questions,
@@ -94,8 +95,8 @@ _add("backup", RUN, upkeep.backup)
 _add("verify", RUN, upkeep.verify)
 _add("events", RUN, events.events)
 _add("serve", RUN, running.serve)
-_add("access", ASK, questions.access)
-_add("who-can", ASK, questions.who_can)
+_add("access", ASK, questions.access, cls=options.UnusedCommand)
+_add("who-can", ASK, questions.who_can, cls=options.UnusedCommand)
 _add("explain", ASK, questions.explain)
 _add("query", ASK, questions.query)
 _add("export", ASK, tables.export)
