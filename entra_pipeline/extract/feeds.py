@@ -271,6 +271,11 @@ class Feeds:
         return self.once(f"mark of {name}", lambda: self._take_mark(name, priority))
 
     def _take_mark(self, name: str, priority: int) -> _Place | None:
+        with self._lock:
+            round_ = self._memo.get(f"round of {name}")
+        if round_ is not None and round_.done() and round_.exception() is None:
+            begun, found, _ = round_.result()
+            return _Place(begun, found.end)  # where the round ended is early enough
         at = _now()
         try:
             link = bookmark(self._source, FEEDS[name], self._settings, self._label(name), priority)
