@@ -22,6 +22,14 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
             default_status=dg.DefaultScheduleStatus.STOPPED,
         ),
         dg.ScheduleDefinition(
+            name="sync_every_quarter_hour",
+            job_name=jobs.SYNC,
+            cron_schedule="2-59/15 * * * *",
+            execution_timezone="UTC",
+            description="The same more often, where what changed costs little; instead of it.",
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        ),
+        dg.ScheduleDefinition(
             name="slow_every_night",
             job_name=jobs.SLOW,
             cron_schedule="43 1 * * *",
