@@ -168,6 +168,11 @@ class DaySums:
         return self._folder / f"{day.isoformat()}-{sha.hexdigest()[:16]}.parquet"
 
 
+def clear_sums(events: Events) -> int:
+    """Remove the sums of every table that no day of events has any more; how many."""
+    return sum(DaySums(events, feed).clear() for feed in FEEDS)
+
+
 def _by_day(files: Iterable[str]) -> dict[date, list[str]]:
     found: dict[date, list[str]] = {}
     for file in files:

@@ -15,10 +15,12 @@ from typing import Any, Final
 import dagster as dg
 
 from entra_pipeline.access import past
+from entra_pipeline.access.sums import clear_sums
 from entra_pipeline.extract.activity import Kept, maintain_activity
 from entra_pipeline.lake import Books, DataDirectory, Lake
 from entra_pipeline.lake import feed as event_feed
 from entra_pipeline.lake.books import rfc3339
+from entra_pipeline.lake.events import Events
 from entra_pipeline.orchestration import jobs
 from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
 from entra_pipeline.orchestration.pruning import prune_runs
@@ -106,6 +108,8 @@ def maintain(
 
     def activity() -> None:
         done.events.update(maintain_activity(settings, directory, now=now))
+        # What was forgotten must not live on in its sums.
+        clear_sums(Events(directory.lake))
 
     def feed() -> None:
         if (heard := event_feed.existing(directory)) is not None:
