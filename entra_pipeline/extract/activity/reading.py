@@ -53,6 +53,9 @@ PAGE: Final = "1000"
 CHUNK: Final = 25_000
 """Events that are held before they are written, whatever the window: bounds the memory."""
 
+PARSING: Final = 2
+"""Pages parsed at once, beside the one on its way: parsing costs more than fetching."""
+
 ATTEMPTS: Final = 3
 """At one request: a smaller window is the better answer to what keeps failing."""
 
@@ -190,7 +193,7 @@ class _Reader:
         pace = windows.Pace(timedelta(minutes=self._settings.activity_window_minutes))
         # Pages are parsed while the next is on its way, parts written while others are read.
         with (
-            ThreadPoolExecutor(1, "activity-parse") as parsing,
+            ThreadPoolExecutor(PARSING, "activity-parse") as parsing,
             ThreadPoolExecutor(1, "activity-commit") as writing,
         ):
             writer = _Writer(self, writing)
@@ -219,22 +222,29 @@ class _Reader:
     def _still_kept(self, todo: list[Span]) -> list[Span]:
         """What is to be read without the days of which Graph has nothing any more.
 
-        Seven days are kept for everybody, thirty for some: one question spares a window for each
-        day that is gone.
+        Seven days are kept for everybody, thirty for some. One question finds an event from before
+        the first window, which proves that all later ones are kept; another one, when there is
+        none, spares a window for each day that is gone.
         """
-        certain = self._now() - windows.KEPT_BY_ALL
+        now = self._now()
+        certain, oldest = now - windows.KEPT_BY_ALL, now - windows.KEPT
         if not todo or todo[0][0] >= certain:
             return todo
-        old = (todo[0][0], min(certain, todo[-1][1]))
+        start, end = todo[0][0], min(certain, todo[-1][1])
         try:
-            page = next(self._pages(old, top="1"), None)
+            if oldest < start and (page := next(self._pages((oldest, start), top="1"), None)):
+                times = self._rows.page(page.body, Notes()).column(self._table.time)
+                if len(times):
+                    self._seen = pc.min(times).as_py()
+                    return todo
+            page = next(self._pages((start, end), top="1"), None)
         except (ThrottledError, ServerError, ConnectionFailedError) as error:
             if error.code in _HOPELESS:
                 raise
             return todo
         if page is None or page.next_link or not page.is_empty:
             return todo
-        return since_moment(old[1], todo)
+        return since_moment(end, todo)
 
     def _read_window(self, window: Span, parsing: ThreadPoolExecutor, writer: _Writer) -> int:
         """Read one window and hand its events over; how many pages it had."""
@@ -264,7 +274,7 @@ class _Reader:
                     generation = page.generation
                     self._notes.add(RESTARTED)
                 pending.append(parsing.submit(self._rows.page, page.body, self._notes))
-                settle(1)
+                settle(PARSING)
             settle(0)
         finally:
             for future in pending:
