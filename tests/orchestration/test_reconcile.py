@@ -6,11 +6,14 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from entra_pipeline.cli.tables import statuses
 from entra_pipeline.definitions import build_definitions
 from entra_pipeline.lake import Books, DataDirectory, Lake
+from entra_pipeline.orchestration.launch import run_sync
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
 from entra_pipeline.tables import get
+from tests.cli.program import cli
 
 ONLY = ["users", "groups", "group_members", "domains"]
 
@@ -91,3 +94,17 @@ def _materialisations(done: dg.ExecuteInProcessResult) -> list[dg.AssetMateriali
 def test_the_job_compares_without_being_told_to() -> None:
     job = build_definitions().resolve_job_def("reconcile")
     assert job.run_config == {"ops": {"read_tables": {"config": {"reconcile": True}}}}
+
+
+def test_the_command_compares_and_tells(tenant: Simulator, settings: Settings) -> None:
+    run_sync(settings, only=ONLY)
+    env = {**tenant.settings_env(), "ENTRA_DATA_DIR": str(settings.data_dir)}
+    done = cli("sync", "--reconcile", "--json", "--only", *ONLY, env=env)
+    assert done.code == 0, done.out
+    compared = {row["table"]: row["differences"] for row in done.json["reconciled"]}
+    assert compared == {"users": 0, "groups": 0, "group_members": 0}
+    directory = DataDirectory.existing(settings.data_dir)
+    status = {row["table"]: row for row in statuses(directory)["tables"]}
+    assert status["users"]["reconciled"]["differences"] == 0
+    assert status["users"]["reconciled"]["rows"] == status["users"]["rows"]
+    assert status["domains"]["reconciled"] is None
