@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Final
 
 from entra_pipeline.access import build
 from entra_pipeline.access.publish import publish
+from entra_pipeline.cli.exits import ExitCode
 from entra_pipeline.extract.extraction import extractable
 from entra_pipeline.lake import Books, DataDirectory, Lake, Outcome
 from entra_pipeline.orchestration.session import Sync
@@ -106,19 +108,24 @@ class Command:
 
     def __init__(self, environment: Mapping[str, str], data: Path) -> None:
         self.cut_short = False
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         self._process = subprocess.Popen(
             [sys.executable, "-m", "entra_pipeline.cli", "sync", "--json"],
             env={"PYTHONPATH": str(ROOT), **without_settings(**environment)},
             cwd=data.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._said,
         )
         self._begun = time.monotonic()
 
     def told(self) -> None:
         """Wait for its end, whatever it says: a sync of all tables is to follow."""
         self._process.wait(PATIENCE_S)
-        assert self._process.returncode in (0, 1), f"sync ended by {self._process.returncode}"
+        self._said.seek(0)
+        said = self._said.read().decode()
+        # Tables may have failed, the command may not.
+        ended = self._process.returncode in (ExitCode.OK, ExitCode.FAILED) and '"outcome"' in said
+        assert ended, f"sync ended by {self._process.returncode}: {said}"
 
     def killed(self, after_s: float) -> None:
         """Kill it that time after its begin, times TIMES."""

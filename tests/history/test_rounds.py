@@ -61,6 +61,7 @@ def live(path: Path, seed: int, planned: Sequence[Mishaps], **options: Any) -> S
     return story
 
 
+@pytest.mark.timeout(900)
 def test_a_few_rounds_under_faults_and_kills_leave_what_a_full_read_gives(tmp_path: Path) -> None:
     rng = random.Random(1)
     story = live(
