@@ -12,7 +12,6 @@ from pathlib import Path
 from entra_pipeline.simulator.process import running
 from tests.cli.program import ROOT, cli, environment
 
-
 # Nobody is left in the bin of so small a tenant.
 SHRINKS = ("--accept-shrink", "deleted_items")
 
