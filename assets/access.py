@@ -17,6 +17,7 @@ import dagster as dg
 
 from assets import checks
 from entra_pipeline.access import build
+from entra_pipeline.lake.events import Events
 from entra_pipeline.orchestration import specs, verify
 from entra_pipeline.orchestration.session import Sync
 from entra_pipeline.tables import TABLES
@@ -59,6 +60,19 @@ count_holders = _op("count_holders", build.counts, "How many principals hold eac
 
 @dg.op(
     ins=_AFTER,
+    out=dg.Out(dg.Nothing),
+    description="Who used what, by the activity logs in the lake; unknown where they have gaps.",
+)
+def sum_usage(context: dg.OpExecutionContext, sync: dg.ResourceParam[Sync]) -> None:
+    """Join use to access, from sums of each day's events."""
+    with sync.step("sum_usage"):
+        sync.require_stage()
+        rows = build.usage(sync.stage, Events(sync.directory.lake))
+        context.add_output_metadata({"rows": rows})
+
+
+@dg.op(
+    ins=_AFTER,
     out={table.name: dg.Out(dg.Nothing) for table in _DERIVED},
     description="Views, macros and descriptions: the stage is now a warehouse.",
 )
@@ -80,7 +94,14 @@ def finish_stage(sync: dg.ResourceParam[Sync]) -> Iterator[dg.Output[None]]:
 )
 def _entitlement_graph(books: None) -> dict[str, Any]:
     done = load_stage(books)
-    for op in (find_principals, find_entitlements, find_grants, close_groups, count_holders):
+    for op in (
+        find_principals,
+        find_entitlements,
+        find_grants,
+        close_groups,
+        count_holders,
+        sum_usage,
+    ):
         done = op(done)
     finished = finish_stage(done)
     return {table.name: getattr(finished, table.name) for table in _DERIVED}

@@ -4,13 +4,13 @@ A check is only evaluated when this run learned something about it: a table that
 keeps the last verdict on the rows that are still published.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 import duckdb
 import pyarrow.parquet as pq
 
-from entra_pipeline.lake import TableStatus
+from entra_pipeline.lake import Reconciled, TableStatus
 from entra_pipeline.orchestration import specs, verify
 from entra_pipeline.orchestration.session import FATAL, Sync
 from entra_pipeline.orchestration.verify import Verdict
@@ -60,6 +60,31 @@ def of_references(
     source = verify.parquet(sync.files_of(table.name))
     verdict = verify.references(connection, table, source, parents)
     yield from _result(table.name, "references", verdict, selected, dg.AssetCheckSeverity.WARN)
+
+
+def of_increments(
+    compared: Mapping[str, Reconciled], selected: Selected
+) -> Iterator[dg.AssetCheckResult]:
+    """`increments`: what the last comparison with a full read found of each table."""
+    if specs.INCREMENTS.key not in selected:
+        return
+    facts: dict[str, dg.MetadataValue | str | int] = {"tables_compared": len(compared)}
+    if compared:
+        latest = max(found.at for found in compared.values())
+        facts["compared_at"] = dg.MetadataValue.timestamp(latest)
+    facts["differences"] = sum(found.differences for found in compared.values())
+    facts |= {
+        name: f"{found.differences} of {found.rows} rows"
+        for name, found in sorted(compared.items())
+        if found.differences
+    }
+    yield dg.AssetCheckResult(
+        asset_key=specs.BOOKS,
+        check_name=specs.INCREMENTS.name,
+        passed=not facts["differences"],
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=facts,
+    )
 
 
 def asked_without_reading(

@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import checks
+from entra_pipeline.lake import TableStatus
 from entra_pipeline.orchestration import events, specs, verify
 from entra_pipeline.orchestration.session import Sync
 from entra_pipeline.tables import TABLES
@@ -31,6 +32,15 @@ class ReadConfig(dg.Config):
     full: bool = Field(
         default=False,
         description="Read everything anew instead of only what changed.",
+    )
+    reconcile: bool = Field(
+        default=False,
+        description="Compare the tables that are kept by what changed with a full read of them.",
+    )
+    reconcile_pause_s: float = Field(
+        default=30.0,
+        ge=0.0,
+        description="Seconds between two looks at rows that differ: they may be on their way.",
     )
     accept_shrink: list[str] = Field(
         default=[],
@@ -57,7 +67,10 @@ _SPECS = [
         code_version="1",
     ),
 ]
-_CHECKS = [spec for table in _TABLES for spec in specs.check_specs(table)]
+_CHECKS = [
+    *(spec for table in _TABLES for spec in specs.check_specs(table)),
+    specs.INCREMENTS,
+]
 
 
 @dg.multi_asset(name="read_tables", specs=_SPECS, check_specs=_CHECKS, can_subset=True)
@@ -72,14 +85,13 @@ def directory(
         if config.only:
             wanted = sync.choose(config.only, wanted)
         held = checks.asked_without_reading(sync, _TABLES, selected, asked)
-        for status in sync.read(
-            wanted, full=config.full, accept_shrink=frozenset(config.accept_shrink)
-        ):
+        for status in _statuses(sync, wanted, config):
             yield from checks.of_status(status, asked)
             if not sync.published(status):
                 context.log_event(events.observed(status))
                 continue
-            yield events.materialized(status, sync.lake.info(status.table))
+            info = sync.lake.info(status.table)
+            yield events.materialized(status, info, sync.reconciled.get(status.table))
             yield from checks.of_rows(sync, connection, TABLES[status.table], asked)
             held.append(TABLES[status.table])
         # References need the other tables of the run to be settled too.
@@ -89,6 +101,15 @@ def directory(
             yield from checks.of_references(sync, connection, table, asked)
         if specs.BOOKS in context.selected_asset_keys:
             yield events.books_materialized(sync.known())
+            yield from checks.of_increments(sync.books.reconciled(), asked)
         else:
             # Nobody downstream will fail this run for its tables.
             sync.raise_for_tables()
+
+
+def _statuses(sync: Sync, wanted: list[str], config: ReadConfig) -> Iterator[TableStatus]:
+    accepted = frozenset(config.accept_shrink)
+    if config.reconcile:
+        pause_s = config.reconcile_pause_s
+        return sync.reconcile(wanted, accept_shrink=accepted, pause_s=pause_s)
+    return sync.read(wanted, full=config.full, accept_shrink=accepted)

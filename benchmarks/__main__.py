@@ -1,8 +1,8 @@
 """``make bench``: all benchmarks, their bounds, and docs/performance.md.
 
-Options: ``--quick`` (the small tenant once, nothing written), ``--only NAME`` (sync, dagster,
-access, sdk: this part anew, the document from it and what the others measured last). Exit status
-1 when a bound is not held.
+Options: ``--quick`` (a small tenant once, nothing written; its bounds say little), ``--only NAME``
+(sync, incremental, past, activity, dagster, access or sdk: this part anew, the document from it
+and what the others measured last). Exit status 1 when a bound is not held.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import bench_access, dagster_cost, sdk, sync
+from benchmarks import activity, bench_access, dagster_cost, increment, past, sdk, sync
 from benchmarks.harness import ROOT
 from benchmarks.report import Bound, Part, Table, bounds_table, today, write
 
@@ -19,6 +19,9 @@ PARTS = {
     "sync": sync.main,
     "dagster": dagster_cost.main,
     "access": bench_access.main,
+    "incremental": increment.main,
+    "past": past.main,
+    "activity": activity.main,
     "sdk": sdk.main,
 }
 

@@ -10,6 +10,7 @@ Everything follows from the numbers: the same arguments give the same tenant.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -107,8 +108,15 @@ STATEMENTS = {
 }
 
 
-def write(target: Path, *, users: int, groups: int, memberships: int) -> dict[str, list[str]]:
-    """Write every table to `target`; the files by table."""
+def write(
+    target: Path,
+    only: Collection[str] = tuple(STATEMENTS),
+    *,
+    users: int,
+    groups: int,
+    memberships: int,
+) -> dict[str, list[str]]:
+    """Write the tables to `target`; the files by table."""
     target.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(config={"memory_limit": "4GB", "temp_directory": str(target / "t")})
     # Ids look as Graph's do and are not in the order of their numbers.
@@ -127,6 +135,8 @@ def write(target: Path, *, users: int, groups: int, memberships: int) -> dict[st
     }
     files = {}
     for table, statement in STATEMENTS.items():
+        if table not in only:
+            continue
         path = target / f"{table}.parquet"
         for name, value in values.items():
             statement = statement.replace(f"${name}", str(value))
@@ -142,8 +152,15 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--groups", type=int, default=300_000)
     parser.add_argument("--memberships", type=int, default=14_000_000)
+    parser.add_argument("--only", nargs="+", choices=STATEMENTS, default=tuple(STATEMENTS))
     given = parser.parse_args()
-    write(given.target, users=given.users, groups=given.groups, memberships=given.memberships)
+    write(
+        given.target,
+        given.only,
+        users=given.users,
+        groups=given.groups,
+        memberships=given.memberships,
+    )
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def build(home: Path) -> dict[str, Any]:
         ("grants", lambda: steps.grants(stage)),
         ("closure", lambda: steps.closure(stage)),
         ("counts", lambda: steps.counts(stage)),
+        ("usage", lambda: steps.usage(stage)),
         ("finish", lambda: steps.finish(stage)),
     ]
     began = time.perf_counter()

@@ -83,11 +83,18 @@ def median(values: Sequence[float]) -> float:
 
 
 @contextmanager
-def simulator(users: int, groups: int, latency_ms: int, seed: int = 7) -> Iterator[Any]:
-    """A simulated tenant in its own process, on a plain port, with throttling off."""
+def simulator(
+    users: int, groups: int, latency_ms: int, seed: int = 7, **options: Any
+) -> Iterator[Any]:
+    """A simulated tenant in its own process, on a plain port, with throttling off.
+
+    `options`: more of `simulator.process.running`'s.
+    """
     from entra_pipeline.simulator.process import running
 
-    with running(users=users, groups=groups, seed=seed, latency_ms=latency_ms, http=True) as sim:
+    with running(
+        users=users, groups=groups, seed=seed, latency_ms=latency_ms, http=True, **options
+    ) as sim:
         yield sim
 
 

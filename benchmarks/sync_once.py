@@ -28,6 +28,7 @@ def plain(settings: Settings) -> dict[str, Any]:
     from entra_pipeline.access.publish import publish, stage_path
     from entra_pipeline.extract.extraction import extractable, run
     from entra_pipeline.lake import Books, DataDirectory, Lake
+    from entra_pipeline.lake.events import Events
     from entra_pipeline.msgraph import GraphClient
     from entra_pipeline.tables import get
 
@@ -40,7 +41,8 @@ def plain(settings: Settings) -> dict[str, Any]:
         statuses = run(settings, client, lake, books, sync_id, tables)
         client.close()
         stage = stage_path(directory)
-        build(stage, {name: lake.files(name) for name in tables}, statuses)
+        files = {name: lake.files(name) for name in tables}
+        build(stage, files, statuses, events=Events(directory.lake))
         publish(stage, directory)
     return {"outcome": "succeeded", "tables": len(statuses)}
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.access import access, access_checks
+from assets.activity import activity
 from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
+from entra_pipeline.orchestration import activity as readings
 from entra_pipeline.orchestration.alerts import build_alert_sensor
+from entra_pipeline.orchestration.feed import build_feed_sensor
 from entra_pipeline.orchestration.jobs import build_jobs
+from entra_pipeline.orchestration.maintenance import build_maintenance_job
 from entra_pipeline.orchestration.resources import sync_resource
 from entra_pipeline.orchestration.schedules import build_schedules
 from entra_pipeline.orchestration.session import OnProgress
@@ -23,13 +27,14 @@ def build_definitions(
     settings: Settings | None = None,
     *,
     on_progress: OnProgress | None = None,
+    on_activity: readings.OnActivity | None = None,
     holding_lock: bool = False,
 ) -> dg.Definitions:
     """Everything Dagster needs to know.
 
-    `settings` None means: load them from the environment when a run begins. `on_progress` is
-    called from reading threads. `holding_lock`: this process already holds the data directory's
-    lock, the run need not take it.
+    `settings` None means: load them from the environment when a run begins. `on_progress`
+    and `on_activity` are called from reading threads. `holding_lock`: this process already holds
+    the lock of what it is about to run, the run need not take it.
     """
 
     def load() -> Settings:
@@ -39,12 +44,17 @@ def build_definitions(
         return settings if settings is not None else Settings.for_data_only()
 
     return dg.Definitions(
-        assets=[directory, access, warehouse],
+        assets=[directory, activity, access, warehouse],
         asset_checks=[*access_checks, every_table_settled],
-        jobs=build_jobs(),
-        schedules=build_schedules(),
-        sensors=[build_alert_sensor(load_for_alerts)],
-        resources={"sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock)},
+        jobs=[*build_jobs(), build_maintenance_job(load_for_alerts), readings.build_job()],
+        schedules=[*build_schedules(), readings.build_schedule(load_for_alerts)],
+        sensors=[build_alert_sensor(load_for_alerts), build_feed_sensor(load)],
+        resources={
+            "sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock),
+            "activity": readings.activity_resource(
+                load, on_progress=on_activity, holding_lock=holding_lock
+            ),
+        },
         # Steps share one open sync, and 0.1 CPU seconds a step beat 4.8 for a process each.
         executor=dg.in_process_executor,
     )

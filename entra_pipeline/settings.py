@@ -27,6 +27,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
@@ -243,6 +244,16 @@ class Settings(BaseSettings):
         ),
         json_schema_extra=_section("Data"),
     )
+    history_days: int = Field(
+        400,
+        ge=0,
+        description=(
+            "Days for which it is kept what changed in the tables, and which sync saw it; "
+            "`maintain` drops what is older. No question can be asked about the time before. "
+            "0 keeps it for ever."
+        ),
+        json_schema_extra=_section("Data"),
+    )
 
     # What is read
     pim_groups: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -331,6 +342,37 @@ class Settings(BaseSettings):
         description="Address that a failed sync is reported to, as one JSON POST.",
         json_schema_extra=_section("Operation"),
     )
+    events_webhook_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "Secret that events are signed with; at least 16 characters. docs/events.md says how "
+            "the listener checks it."
+        ),
+        json_schema_extra=_section("Operation"),
+    )
+    events_webhook_url: SecretStr | None = Field(
+        None,
+        description=(
+            "Address that each change of access heard by the event feed is told to, as one signed "
+            "JSON POST. Needs ENTRA_EVENTS_WEBHOOK_SECRET."
+        ),
+        json_schema_extra=_section("Operation"),
+    )
+    events_days: int = Field(
+        30,
+        ge=1,
+        description="Days for which the event feed keeps its events.",
+        json_schema_extra=_section("Operation"),
+    )
+    dagster_run_days: int = Field(
+        14,
+        ge=0,
+        description=(
+            "Days after which `maintain` removes ended runs and their logs from Dagster's records "
+            "(a run takes about 2 MB); the last run of each table stays. 0 keeps them for ever."
+        ),
+        json_schema_extra=_section("Operation"),
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         description="Lowest level of log lines written to standard error.",
@@ -415,6 +457,25 @@ class Settings(BaseSettings):
     def _existing_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError(f"{value} is not a file")
+        return value
+
+    @field_validator("events_webhook_secret", mode="after")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("shorter than 16 characters")
+        return value
+
+    @field_validator("events_webhook_url", mode="after")
+    @classmethod
+    def _signed(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return value
+        if not re.match(r"https?://[^/]", value.get_secret_value()):
+            raise ValueError("not an address that begins with https:// or http://")
+        # Absent from the data: it was refused, which is said already.
+        if info.data.get("events_webhook_secret", "") is None:
+            raise ValueError("without ENTRA_EVENTS_WEBHOOK_SECRET events cannot be signed")
         return value
 
     # ---- derived -----------------------------------------------------------------------------

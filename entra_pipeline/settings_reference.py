@@ -148,3 +148,7 @@ def main() -> None:
     """Write both files."""
     for path, text in ((REFERENCE, reference()), (EXAMPLE, example())):
         (ROOT / path).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

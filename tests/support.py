@@ -12,6 +12,7 @@ from entra_pipeline.access import build
 from entra_pipeline.access.publish import publish
 from entra_pipeline.extract.extraction import Extraction, extractable
 from entra_pipeline.lake import Books, DataDirectory, Lake, TableStatus
+from entra_pipeline.lake.events import Events
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
@@ -54,6 +55,8 @@ def sync(simulator: Simulator, data_dir: Path, **more: Any) -> Synced:
         books.finish_sync(sync_id, "succeeded")
         statuses = books.statuses()
         stage = directory.warehouses / "stage.duckdb"
-        build.build(stage, {name: lake.files(name) for name in tables}, statuses)
+        files = {name: lake.files(name) for name in tables}
+        events = Events(directory.lake)
+        build.build(stage, files, statuses, syncs=books.syncs(), events=events)
         publish(stage, directory)
     return Synced(data_dir, settings, statuses)

@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, Final
 
 Json = dict[str, Any]
+
+USED: Final = "used"
+UNUSED: Final = "unused"
+UNKNOWN: Final = "unknown"
+# Days that `used` is about unless others are asked for; the warehouse knows of no more.
+USE_DAYS: Final = 90
 
 
 def rfc3339(moment: datetime | None) -> str | None:
@@ -150,6 +156,61 @@ class NotFound:
 
 
 @dataclass(frozen=True)
+class Use:
+    """Whether a hold was used in the last `days`: `unused` only if that is certain.
+
+    `last_used` is null when no use within ninety days was read; `used_30d` and `used_90d` are null
+    when the feed does not cover these days. `usage_signal` names what would show use: sign_ins,
+    activations, directory_changes, or null when nothing would.
+    """
+
+    used: str = UNKNOWN
+    last_used: datetime | None = None
+    used_30d: int | None = None
+    used_90d: int | None = None
+    usage_signal: str | None = None
+
+    def to_json(self) -> Json:
+        """`{"used", "last_used", "used_30d", "used_90d", "usage_signal"}`."""
+        return {**asdict(self), "last_used": rfc3339(self.last_used)}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one feed covers; see the table usage_coverage."""
+
+    feed: str
+    status: str
+    reason: str | None
+    since: datetime | None
+    until: datetime | None
+
+    def to_json(self) -> Json:
+        """`{"feed", "status", "reason", "since", "until"}`."""
+        return {**asdict(self), "since": rfc3339(self.since), "until": rfc3339(self.until)}
+
+
+@dataclass(frozen=True)
+class UsageBasis:
+    """What statements on use rest on: the moment, the days judged, and the feeds."""
+
+    as_of: datetime | None = None
+    days: int = USE_DAYS
+    feeds: tuple[Feed, ...] = ()
+    # Of the holds asked about, those of which nothing is certain; null unless unused were asked.
+    unknown: int | None = None
+
+    def to_json(self) -> Json:
+        """`{"as_of", "days", "feeds"}`, and `unknown` when unused holds were asked for."""
+        document: Json = {
+            "as_of": rfc3339(self.as_of),
+            "days": self.days,
+            "feeds": [feed.to_json() for feed in self.feeds],
+        }
+        return document if self.unknown is None else {**document, "unknown": self.unknown}
+
+
+@dataclass(frozen=True)
 class AccessRow:
     """One entitlement that a principal holds, in one state."""
 
@@ -163,6 +224,11 @@ class AccessRow:
     paths: int
     purpose: str
     tier: int | None
+    use: Use = Use()
+
+    def to_json(self) -> Json:
+        """All fields, those of the use among them."""
+        return _with_use(asdict(self), self.use)
 
 
 @dataclass(frozen=True)
@@ -173,13 +239,15 @@ class Access:
     entitlements: tuple[AccessRow, ...]
     completeness: Completeness
     cursor: str | None = None  # where the next page starts; null on the last
+    usage: UsageBasis = UsageBasis()
 
     def to_json(self) -> Json:
-        """`{"principal", "entitlements", "cursor", "complete", "missing"}`."""
+        """`{"principal", "entitlements", "cursor", "usage", "complete", "missing"}`."""
         return {
             "principal": self.principal.to_json(),
-            "entitlements": [asdict(row) for row in self.entitlements],
+            "entitlements": [row.to_json() for row in self.entitlements],
             "cursor": self.cursor,
+            "usage": self.usage.to_json(),
             **self.completeness.to_json(),
         }
 
@@ -196,6 +264,11 @@ class WhoRow:
     direct: bool
     depth: int
     paths: int
+    use: Use = Use()
+
+    def to_json(self) -> Json:
+        """All fields, those of the use among them."""
+        return _with_use(asdict(self), self.use)
 
 
 @dataclass(frozen=True)
@@ -206,13 +279,15 @@ class WhoCan:
     principals: tuple[WhoRow, ...]
     completeness: Completeness
     cursor: str | None = None
+    usage: UsageBasis = UsageBasis()
 
     def to_json(self) -> Json:
-        """`{"entitlement", "principals", "cursor", "complete", "missing"}`."""
+        """`{"entitlement", "principals", "cursor", "usage", "complete", "missing"}`."""
         return {
             "entitlement": self.entitlement.to_json(),
-            "principals": [asdict(row) for row in self.principals],
+            "principals": [row.to_json() for row in self.principals],
             "cursor": self.cursor,
+            "usage": self.usage.to_json(),
             **self.completeness.to_json(),
         }
 
@@ -252,12 +327,18 @@ class Explanation:
     paths: tuple[tuple[Step, ...], ...]
     truncated: bool  # there are, or may be, more paths than these
     completeness: Completeness
+    use: Use = Use()  # of the active hold if there is one, else of the eligible one
+    usage: UsageBasis = UsageBasis()
 
     def to_json(self) -> Json:
-        """`{"principal", "entitlement", "paths", "truncated", "complete", "missing"}`."""
+        """`{"principal", "entitlement", "paths", "truncated", "complete", "missing"}`, and the use
+        of the hold with what it rests on, `usage`.
+        """
         return {
             "principal": self.principal.to_json(),
             "entitlement": self.entitlement.to_json(),
+            **self.use.to_json(),
+            "usage": self.usage.to_json(),
             "paths": [[step.to_json() for step in path] for path in self.paths],
             "truncated": self.truncated,
             **self.completeness.to_json(),
@@ -313,3 +394,8 @@ class Rows:
             "truncated": self.truncated,
             **self.completeness.to_json(),
         }
+
+
+def _with_use(fields: Json, use: Use) -> Json:
+    del fields["use"]
+    return {**fields, **use.to_json()}

@@ -5,7 +5,7 @@ one. A step takes the path of the stage file, a warehouse that nobody else has o
 part and closes it again; rows never pass between steps. `publish` (its own module) is what makes
 a finished stage visible.
 
-    load → principals → entitlements → grants → closure → counts → finish
+    load → principals → entitlements → grants → closure → counts → usage → finish
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import pyarrow as pa
 from entra_pipeline import tables
 from entra_pipeline.access import closure as nesting
 from entra_pipeline.access import counts as counting
+from entra_pipeline.access import usage as using
 from entra_pipeline.access.engine import literal, quote, script, writing
 
 if TYPE_CHECKING:
     from entra_pipeline.lake.books import SyncRecord, TableStatus
+    from entra_pipeline.lake.events import Events
 
 # Tables whose rows the graph needs; the others are copied into the warehouse for readers.
-FORMAT = 1
+FORMAT = 2
 # group_members is by far the largest table: it is stored once, in numbers, and shown by a view.
 IN_NUMBERS = "group_members"
 
@@ -134,6 +136,15 @@ def counts(stage: Path) -> int:
         return counting.count(connection)
 
 
+def usage(stage: Path, events: Events | None = None) -> int:
+    """Who used what, by the events in the lake; without them all use is unknown.
+
+    Returns how many pairs of principal and application there are.
+    """
+    with writing(stage) as connection:
+        return using.build(connection, events)
+
+
 def finish(stage: Path) -> None:
     """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish."""
     with writing(stage) as connection:
@@ -143,6 +154,7 @@ def finish(stage: Path) -> None:
         connection.execute(script("effective"))
         connection.execute(script("questions"))
         connection.execute(script("explain"))
+        connection.execute(script("usage_views"))
         _describe(connection)
 
 
@@ -153,6 +165,7 @@ def build(
     *,
     syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
+    events: Events | None = None,
 ) -> None:
     """All steps, one after the other: the whole build without an orchestrator."""
     load(stage, files, statuses, syncs=syncs, now=now)
@@ -161,6 +174,7 @@ def build(
     grants(stage)
     closure(stage)
     counts(stage)
+    usage(stage, events)
     finish(stage)
 
 

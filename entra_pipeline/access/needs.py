@@ -74,13 +74,15 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     ),
     **dict.fromkeys(("entitlements", "resources"), ENTITLEMENTS),
     "principals": PRINCIPALS,
+    **dict.fromkeys(("application_use", "used_applications", "role_use"), PRINCIPALS),
+    "principal_use": ("user_sign_in_activity",),
     "membership_windows": (
         "group_eligibility_schedule_instances",
         "group_assignment_schedule_instances",
     ),
 }
 # About the pipeline, or about the warehouse itself: whole by their nature.
-_OWN: Final = frozenset({"syncs", "table_status", "warehouse", "reading_times"})
+_OWN: Final = frozenset({"syncs", "table_status", "warehouse", "reading_times", "usage_coverage"})
 
 
 def of_stored(names: Iterable[str], known: Collection[str]) -> list[str]:

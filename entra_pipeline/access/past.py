@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -34,6 +34,7 @@ from entra_pipeline import tables
 from entra_pipeline.access import build
 from entra_pipeline.lake import Books, DataDirectory, Lake, SyncRecord, TableStatus
 from entra_pipeline.lake.books import aged, rfc3339
+from entra_pipeline.lake.events import Events
 from entra_pipeline.tables import Status
 
 # Warehouses of the past that are kept, the most lately asked: a few moments are compared at a
@@ -132,6 +133,24 @@ def warehouse(
     return kept
 
 
+def tidy(directory: DataDirectory, *, unused: timedelta, before: datetime | None = None) -> int:
+    """Remove kept warehouses that nobody asked for so long, and builds that died; how many.
+
+    Those of syncs that began before a moment go too: their history is dropped.
+    """
+    folder = directory.path / "past"
+    _clear_away(folder)
+    oldest = time.time() - unused.total_seconds()
+    first = "" if before is None else f"{before.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z"
+    gone = 0
+    for path in folder.glob("*.duckdb"):
+        with contextlib.suppress(FileNotFoundError):  # cleared away by another process
+            if path.stat().st_mtime < oldest or path.name < first:
+                path.unlink()
+                gone += 1
+    return gone
+
+
 def statuses(
     directory: DataDirectory, moment: Moment, stale_after: Mapping[str, timedelta]
 ) -> dict[str, TableStatus]:
@@ -174,7 +193,8 @@ def _build(
         )
     books = Books(directory)
     syncs = books.syncs_until(moment.sync.sync_id)
-    build.build(stage, paths, known, syncs=syncs, now=moment.finished)
+    events = Events(directory.lake)
+    build.build(stage, paths, known, syncs=syncs, now=moment.finished, events=events)
 
 
 def _materialised(lake: Lake, name: str, moment: datetime, folder: Path) -> Sequence[str] | None:
@@ -199,6 +219,17 @@ def _directory_tables() -> list[str]:
 @contextlib.contextmanager
 def _workshop(folder: Path) -> Iterator[Path]:
     """A folder to build in, gone afterwards; those of killed processes are cleared away first."""
+    _clear_away(folder)
+    bench = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
+    try:
+        with FileLock(bench / _LOCK):
+            yield bench
+    finally:
+        shutil.rmtree(bench, ignore_errors=True)
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove what killed processes were building."""
     for left in folder.glob(f"{_BUILDING}*"):
         try:
             # Not one that was made this moment and whose maker has yet to lock it.
@@ -207,12 +238,6 @@ def _workshop(folder: Path) -> Iterator[Path]:
                     shutil.rmtree(left, ignore_errors=True)
         except (Timeout, OSError):
             continue  # somebody builds in it, or has cleared it away
-    bench = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
-    try:
-        with FileLock(bench / _LOCK):
-            yield bench
-    finally:
-        shutil.rmtree(bench, ignore_errors=True)
 
 
 def _clear(folder: Path, *, keep: Path) -> None:

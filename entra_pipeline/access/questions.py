@@ -11,14 +11,17 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from entra_pipeline.access import needs
+from entra_pipeline.access import needs, use
 from entra_pipeline.access.answers import (
+    UNKNOWN,
+    UNUSED,
     Access,
     AccessRow,
     Entitlement,
@@ -29,6 +32,8 @@ from entra_pipeline.access.answers import (
     StatusAnswer,
     Step,
     TableState,
+    UsageBasis,
+    Use,
     WhoCan,
     WhoRow,
     plain,
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # The layout that this code reads; a warehouse says which it has.
-FORMAT: Final = 1
+FORMAT: Final = 2
 STATES: Final = ("active", "eligible")
 # Beyond every principal's number; and how many holders are very many.
 _END: Final = 2**31 - 1
@@ -65,6 +70,9 @@ class Warehouse(Names):
     It stays on the version that was current when it was opened, however often a newer one is
     published meanwhile. Use as a context manager, or `close()` it.
     """
+
+    _format = FORMAT
+    _judgement: use.Judgement | None = None
 
     @classmethod
     def open(cls, path: Path) -> Warehouse:
@@ -106,6 +114,7 @@ class Warehouse(Names):
         except duckdb.CatalogException:
             self.close()
             raise WarehouseError(f"{path} is not a warehouse of entra-pipeline") from None
+        self._format = int(found)
         if found > FORMAT:
             self.close()
             raise WarehouseError(
@@ -126,9 +135,17 @@ class Warehouse(Names):
     # ------------------------------------------------------------------ asking
 
     def access(
-        self, principal: Principal, *, limit: int | None = None, cursor: str | None = None
+        self,
+        principal: Principal,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        unused: int | None = None,
     ) -> Access:
-        """What a principal holds, by entitlement id and state; `limit` rows from `cursor` on."""
+        """What a principal holds, by entitlement id and state; `limit` rows from `cursor` on.
+
+        `unused`: only what has certainly not been used for so many days.
+        """
         after_id, after_state = _position(cursor)
         known = self._all(
             "SELECT ix, is_group, kind IN ('user', 'guest') FROM internal.principals WHERE id = ?",
@@ -136,17 +153,30 @@ class Warehouse(Names):
         )
         # Numbers in the statement itself: the engine then reads only what they can be in.
         number, a_group, a_person = known[0] if known else (-1, False, False)
-        rows = self._all(
+        self._connection.execute(
             f"""
-            SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name,
-                   e.display_name, a.state, e.scope, a.direct, a.depth, a.paths, e.purpose, e.tier
+            CREATE OR REPLACE TEMP TABLE page AS
+            SELECT {int(number)} AS pix, a.eix, a.state, a.direct, a.depth, a.paths
             FROM internal.reach_of({int(number)}, {bool(a_group)}, {bool(a_person)}) a
             JOIN internal.entitlements e ON e.eix = a.eix
             WHERE $1 IS NULL OR (e.entitlement_id, a.state) > ($1, $2)
             ORDER BY e.entitlement_id, a.state
             """
-            + _limit(limit),
+            + _limit(limit if unused is None else None),
             [after_id, after_state],
+        )
+        usage, judged, only = self._usage_of_page(unused)
+        rows = self._all(
+            f"""
+            SELECT e.entitlement_id, e.resource_id, e.resource_kind, e.resource_name,
+                   e.display_name, a.state, e.scope, a.direct, a.depth, a.paths, e.purpose, e.tier,
+                   {use.COLUMNS}
+            FROM page a
+            JOIN internal.entitlements e ON e.eix = a.eix
+            LEFT JOIN ({judged}) u ON u.pix = a.pix AND u.eix = a.eix AND u.state = a.state
+            {only} ORDER BY e.entitlement_id, a.state
+            """
+            + _limit(limit)
         )
         rows, more = _page(rows, limit)
         return Access(
@@ -163,54 +193,80 @@ class Warehouse(Names):
                     paths=row[9],
                     purpose=row[10],
                     tier=row[11],
+                    use=_use(row[12:]),
                 )
                 for row in rows
             ),
             self.completeness(needs.of_principal(principal.kind)),
             _cursor(rows[-1][0], rows[-1][5]) if more else None,
+            usage,
         )
 
     def who_can(
-        self, entitlement: Entitlement, *, limit: int | None = None, cursor: str | None = None
+        self,
+        entitlement: Entitlement,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        unused: int | None = None,
     ) -> WhoCan:
         """Who holds an entitlement; `limit` rows from `cursor` on.
 
         In order of kind (users first, principals that no table has any more last), id and state.
+        `unused`: only who has certainly not used it for so many days.
         """
         number = self._number(entitlement)
         after_id, after_state = _position(cursor)
         after = self._principal_position(after_id) if after_id is not None else -1
-        last = self._last_of_page(number, after, limit)
+        candidates = limit if unused is None else None
+        last = self._last_of_page(number, after, candidates)
         while True:
             # Numbers first, names only for the rows of the page.
             self._connection.execute(
-                "CREATE OR REPLACE TEMP TABLE page AS SELECT pix, state, direct, depth, paths "
+                "CREATE OR REPLACE TEMP TABLE page AS "
+                f"SELECT pix, {number} AS eix, state, direct, depth, paths "
                 f"FROM internal.effective({number}, {number}) WHERE pix BETWEEN {after} AND {last} "
-                "AND (pix > $1 OR state > $2) ORDER BY pix, state" + _limit(limit),
+                "AND (pix > $1 OR state > $2) ORDER BY pix, state" + _limit(candidates),
                 [after, after_state],
             )
-            if limit is None or last == _END:
+            if candidates is None or last == _END:
                 break
             ((found,),) = self._all("SELECT count(*) FROM page")
-            if found > limit:
+            if found > candidates:
                 break
             last = _END
+        usage, judged, only = self._usage_of_page(unused)
         rows = self._all(
+            f"""
+            SELECT p.id, p.kind, p.name, p.enabled, a.state, a.direct, a.depth, a.paths,
+                   {use.COLUMNS}
+            FROM page a
+            JOIN internal.principals p ON p.ix = a.pix
+            LEFT JOIN ({judged}) u ON u.pix = a.pix AND u.eix = a.eix AND u.state = a.state
+            {only} ORDER BY a.pix, a.state
             """
-            SELECT p.id, p.kind, p.name, p.enabled, a.state, a.direct, a.depth, a.paths
-            FROM page a JOIN internal.principals p ON p.ix = a.pix
-            ORDER BY a.pix, a.state
-            """
+            + _limit(limit)
         )
         rows, more = _page(rows, limit)
         return WhoCan(
             entitlement,
             tuple(
-                WhoRow(row[0], row[1], row[2], row[3], STATES[row[4]], row[5], row[6], row[7])
+                WhoRow(
+                    row[0],
+                    row[1],
+                    row[2],
+                    row[3],
+                    STATES[row[4]],
+                    row[5],
+                    row[6],
+                    row[7],
+                    _use(row[8:]),
+                )
                 for row in rows
             ),
             self.completeness(needs.of_entitlement(entitlement.entitlement_id)),
             _cursor(rows[-1][0], rows[-1][4]) if more else None,
+            usage,
         )
 
     def explain(
@@ -235,6 +291,7 @@ class Warehouse(Names):
             )
         truncated = bool(rows and rows[0][10])
         kept = list(paths.values())
+        usage, used = self._use_of_paths(principal, entitlement, kept)
         if limit is not None and len(kept) > limit:
             kept, truncated = kept[:limit], True
         return Explanation(
@@ -243,6 +300,8 @@ class Warehouse(Names):
             tuple(tuple(path) for path in kept),
             truncated,
             self.completeness(needs.of_entitlement(entitlement.entitlement_id)),
+            used,
+            usage,
         )
 
     def status(self) -> StatusAnswer:
@@ -300,6 +359,40 @@ class Warehouse(Names):
 
     # ------------------------------------------------------------------ inside
 
+    def _usage_of_page(self, unused: int | None) -> tuple[UsageBasis, str, str]:
+        """For the holds in the table `page`: what use rests on, SQL that judges, SQL to filter."""
+        if self._format < 2:
+            # Made before use was known; the next sync makes one that knows.
+            basis, judged = UsageBasis(), use.NOTHING
+        else:
+            if self._judgement is None:
+                self._judgement = use.Judgement(self._connection)
+            basis, judged = self._judgement.basis(unused), self._judgement.sql(unused)
+        if unused is None:
+            return basis, judged, ""
+        # Judged once, for the count and for the rows.
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE judged AS {judged}")
+        ((unknown,),) = self._all(f"SELECT count(*) FROM judged WHERE used = '{UNKNOWN}'")
+        basis = replace(basis, days=unused, unknown=unknown)
+        return basis, "FROM judged", f"WHERE u.used = '{UNUSED}'"
+
+    def _use_of_paths(
+        self, principal: Principal, entitlement: Entitlement, paths: list[list[Step]]
+    ) -> tuple[UsageBasis, Use]:
+        """The use of what the paths bring: of the active hold if one does, else of the eligible."""
+        states = {max(STATES.index(step.state) for step in path) for path in paths}
+        state = min(states, default=0)
+        direct = any(len(path) == 1 for path in paths)
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE page AS "
+            f"SELECT ix AS pix, {self._number(entitlement)} AS eix, {state}::TINYINT AS state, "
+            f"{direct} AS direct FROM internal.principals WHERE id = $1",
+            [principal.id],
+        )
+        basis, judged, _ = self._usage_of_page(None)
+        rows = self._all(f"SELECT {use.COLUMNS} FROM ({judged}) u") if paths else []
+        return basis, _use(rows[0]) if rows else Use()
+
     def _number(self, entitlement: Entitlement) -> int:
         """The entitlement's number in this warehouse; -1 when it has none."""
         if entitlement.entitlement_id not in self._numbers:
@@ -346,6 +439,11 @@ class Warehouse(Names):
         )
         users = tuple(row[0] for row in rows)
         return () if None in users else users
+
+
+def _use(row: Sequence[Any]) -> Use:
+    """The use in the columns of `use.COLUMNS`; unknown where nothing was judged."""
+    return Use(*row) if row[0] is not None else Use()
 
 
 def _limit(limit: int | None) -> str:

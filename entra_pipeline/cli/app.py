@@ -17,7 +17,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from entra_pipeline.cli import output, past, questions, running, simulator, tables, tenant
+from entra_pipeline.cli import (
+    activity,
+    events,
+    options,
+    output,
+    past,
+    questions,
+    running,
+    simulator,
+    tables,
+    tenant,
+    upkeep,
+)
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
 
@@ -76,10 +88,15 @@ _add("doctor", TENANT, tenant.doctor)
 _add("login", TENANT, tenant.login)
 _add("logout", TENANT, tenant.logout)
 _add("sync", RUN, running.sync)
+_add("activity", RUN, activity.activity)
 _add("status", RUN, tables.status)
+_add("maintain", RUN, upkeep.maintain)
+_add("backup", RUN, upkeep.backup)
+_add("verify", RUN, upkeep.verify)
+_add("events", RUN, events.events)
 _add("serve", RUN, running.serve)
-_add("access", ASK, questions.access)
-_add("who-can", ASK, questions.who_can)
+_add("access", ASK, questions.access, cls=options.UnusedCommand)
+_add("who-can", ASK, questions.who_can, cls=options.UnusedCommand)
 _add("explain", ASK, questions.explain)
 _add("query", ASK, questions.query)
 _add("export", ASK, tables.export)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from entra_pipeline.cli.output import use_json
 
@@ -41,4 +42,30 @@ Cursor = Annotated[
         show_default=False,
     ),
 ]
+#: Days of `--unused` when none are given; the warehouse knows of no more.
+UNUSED_DAYS = 90
+Unused = Annotated[
+    int | None,
+    typer.Option(
+        "--unused",
+        min=1,
+        max=UNUSED_DAYS,
+        metavar="[DAYS]",
+        help="Only what has certainly not been used in the last DAYS days (90 unless given).",
+        show_default=False,
+    ),
+]
 Ids = Annotated[bool, typer.Option("--ids", help="Show ids beside the names.")]
+
+
+class UnusedCommand(TyperCommand):
+    """A command whose `--unused` may be given without its days, which Typer cannot declare."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the days where none follow."""
+        given: list[str] = []
+        for at, arg in enumerate(args):
+            given.append(arg)
+            if arg == "--unused" and not (at + 1 < len(args) and args[at + 1].isdigit()):
+                given.append(str(UNUSED_DAYS))
+        return super().parse_args(ctx, given)

@@ -52,27 +52,32 @@ def access(
     limit: options.Limit = None,
     cursor: options.Cursor = None,
     ids: options.Ids = False,
+    unused: options.Unused = None,
     as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Everything a principal can reach.
+    """Everything a principal can reach, and whether it is used.
 
     [bold]Examples[/]
 
       entra-pipeline access anna.berg@contoso.com
+
+      entra-pipeline access anna.berg@contoso.com --unused 30
 
       entra-pipeline access "Payroll sync" --json
     """
     when = look_back(data_dir, as_of)
     with open_warehouse(data_dir, when) as warehouse:
         found = find_principal(warehouse, principal)
-        answer = warehouse.access(found, limit=_limit(limit), cursor=cursor)
+        answer = warehouse.access(found, limit=_limit(limit), cursor=cursor, unused=unused)
     document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:
         rows = _ordered(document, "entitlements", cursor, _by_tier)
-        _headline(_named(document["principal"]), _counted(document, rows, "entitlement"))
+        _headline(
+            _named(document["principal"]), _counted(document, rows, f"{_only(unused)}entitlement")
+        )
         _list(
             rows,
             [
@@ -82,6 +87,7 @@ def access(
                 ("State", lambda row: row["state"]),
                 ("How", _how),
                 ("Paths", lambda row: row["paths"]),
+                *_use_column(rows),
             ],
             ids=("Entitlement id", lambda row: row["entitlement_id"]) if ids else None,
         )
@@ -95,6 +101,7 @@ def who_can(
     limit: options.Limit = None,
     cursor: options.Cursor = None,
     ids: options.Ids = False,
+    unused: options.Unused = None,
     as_of: moments.AsOf = None,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -105,17 +112,21 @@ def who_can(
       entra-pipeline who-can "Global Administrator"
 
       entra-pipeline who-can group:6f1c…:member --json --limit 1000
+
+      entra-pipeline who-can "Payroll: default access" --unused
     """
     when = look_back(data_dir, as_of)
     with open_warehouse(data_dir, when) as warehouse:
         found = find_entitlement(warehouse, entitlement)
-        answer = warehouse.who_can(found, limit=_limit(limit), cursor=cursor)
+        answer = warehouse.who_can(found, limit=_limit(limit), cursor=cursor, unused=unused)
     document = {**dated(when), **answer.to_json()}
     if output.is_json():
         output.print_json(document)
     else:
         rows = _ordered(document, "principals", cursor, _by_kind)
-        _headline(_named(document["entitlement"]), _counted(document, rows, "holder"))
+        _headline(
+            _named(document["entitlement"]), _counted(document, rows, f"{_only(unused)}holder")
+        )
         _list(
             rows,
             [
@@ -125,6 +136,7 @@ def who_can(
                 ("State", lambda row: row["state"]),
                 ("How", _how),
                 ("Paths", lambda row: row["paths"]),
+                *_use_column(rows),
             ],
             ids=("Principal id", lambda row: row["principal_id"]) if ids else None,
         )
@@ -160,6 +172,8 @@ def explain(
     else:
         paths = document["paths"]
         found = count(len(paths), "path") if paths else "no path"
+        if paths and document["usage_signal"]:
+            found += f"; use: {_used(document)}"
         _headline(f"{_named(document['principal'])} → {_named(document['entitlement'])}", found)
         for number, path in enumerate(paths, start=1):
             _path(number, path, document["entitlement"])
@@ -305,6 +319,20 @@ def _how(row: dict[str, Any]) -> str:
     return "direct" if row["paths"] == 1 else "direct and by group"
 
 
+def _use_column(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Give the column of use, unless nothing is known of the use of any row."""
+    return [("Used", _used)] if any(row["used"] != "unknown" for row in rows) else []
+
+
+def _only(unused: int | None) -> str:
+    return "" if unused is None else "unused "
+
+
+def _used(row: dict[str, Any]) -> str:
+    """The day of the last use, else what is known of it."""
+    return row["last_used"][:10] if row["used"] == "used" else str(row["used"])
+
+
 def _path(number: int, steps: Sequence[dict[str, Any]], entitlement: dict[str, Any]) -> None:
     """Print one path as a staircase: who, then each thing that the one before gives."""
     from rich.markup import escape
@@ -323,6 +351,8 @@ def _node(end: dict[str, Any]) -> str:
 
 def _rest(document: dict[str, Any]) -> None:
     """Say what the answer leaves out: rows cut by the limit, tables that are incomplete."""
+    if may_be := document.get("usage", {}).get("unknown"):
+        output.say(f"Of {may_be:,} more it is not known whether they were used.")
     if document.get("cursor") or document.get("truncated"):
         output.say("There is more: --limit 0 shows all.")
     if not document["complete"]:
@@ -336,4 +366,5 @@ def _rest(document: dict[str, Any]) -> None:
 def _end(document: dict[str, Any], *, rows: Sequence[Any]) -> NoReturn:
     if rows:
         raise typer.Exit(ExitCode.OK)
-    raise typer.Exit(ExitCode.NO if document["complete"] else ExitCode.UNKNOWN)
+    certain = document["complete"] and not document.get("usage", {}).get("unknown")
+    raise typer.Exit(ExitCode.NO if certain else ExitCode.UNKNOWN)

@@ -25,6 +25,12 @@ def sync(
     full: Annotated[
         bool, typer.Option("--full", help="Read everything anew instead of only what changed.")
     ] = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option(
+            "--reconcile", help="Compare tables kept by what changed with a full read of them."
+        ),
+    ] = False,
     accept_shrink: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +60,9 @@ def sync(
     shrunken = table_names(accept_shrink or [])
     settings = Settings.load()
     _refuse_early(settings)
-    document = run(settings, only=wanted, full=full, accept_shrink=shrunken)
+    if full and reconcile:
+        raise CliError("--full and --reconcile: one of them, each reads everything in full")
+    document = run(settings, only=wanted, full=full, accept_shrink=shrunken, reconcile=reconcile)
     if output.is_json():
         output.print_json(document)
     else:
@@ -71,7 +79,12 @@ def _refuse_early(settings: Settings) -> None:
 
 
 def run(
-    settings: Settings, *, only: list[str], full: bool = False, accept_shrink: Sequence[str] = ()
+    settings: Settings,
+    *,
+    only: list[str],
+    full: bool = False,
+    accept_shrink: Sequence[str] = (),
+    reconcile: bool = False,
 ) -> dict[str, Any]:
     """Sync with progress on standard error; give the document that `--json` prints."""
     from entra_pipeline.tables import TABLES
@@ -81,7 +94,9 @@ def run(
         progress.note("starting Dagster")
         from entra_pipeline.orchestration.launch import run_sync
 
-        report = run_sync(settings, only or None, full, accept_shrink, progress)
+        report = run_sync(
+            settings, only or None, full, accept_shrink, progress, reconcile=reconcile
+        )
     document = report.to_json()
     missing = [row for row in document["tables"] if row["status"] != "complete"]
     document["complete"] = not missing
@@ -111,6 +126,13 @@ def print_report(document: dict[str, Any]) -> None:
         f"{output.count(sync['units'], 'resource unit')}{throttled}",
         style="bold",
     )
+    if compared := document["reconciled"]:
+        differing = sum(row["differences"] for row in compared)
+        names = ", ".join(row["table"] for row in compared if row["differences"])
+        output.show(
+            f"{output.count(len(compared), 'table')} compared with a full read: "
+            + (f"{output.count(differing, 'row')} differed, in {names}" if differing else "equal")
+        )
     for problem in document["problems"]:
         output.say(f"problem: {problem}", style="red")
 

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entra_pipeline.cli import moments, options, output
+from entra_pipeline.cli.events import summary, troubles
 from entra_pipeline.cli.exits import CliError
 from entra_pipeline.cli.export import Format, opened, write
 from entra_pipeline.cli.output import Col, count, moment
 from entra_pipeline.cli.warehouse import dated, existing, look_back, open_warehouse
 
 if TYPE_CHECKING:
-    from entra_pipeline.lake import Books, SyncRecord
+    from entra_pipeline.lake import (
+        CommitInfo,
+        DataDirectory,
+        Reconciled,
+        SyncRecord,
+        TableStatus,
+    )
     from entra_pipeline.tables import Table
 
 _STYLES = {"complete": "green", "failed": "bold red", "quarantined": "bold red", "never": "dim"}
@@ -63,10 +70,15 @@ def tables(
 
 
 def status(json_: options.Json = False, data_dir: options.DataDir = None) -> None:
-    """How complete each table is, since when, and why not; and how the last sync ended."""
-    from entra_pipeline.lake import Books
+    """How complete and how old each table is, how it is kept, and how the last sync ended.
 
-    document = statuses(Books(existing(data_dir)))
+    Kept by [bold]changes[/]: Graph tells what changed. By [bold]hints[/]: audits point at what to
+    read again. [bold]full[/]: read whole every time. Ages are those of the rows, of the last
+    whole read, and of the cursor that the next sync goes on from.
+    """
+    directory = existing(data_dir)
+    document = statuses(directory)
+    document["feed"] = heard = summary(directory)
     if output.is_json():
         output.print_json(document)
         return
@@ -77,14 +89,19 @@ def status(json_: options.Json = False, data_dir: options.DataDir = None) -> Non
     else:
         ended = f"at {moment(sync['finished'])} UTC" if sync["finished"] else "not yet"
         output.show(f"Last sync: {sync['outcome']}, ended {ended} ({sync['id']})")
+    for line in troubles(heard) if heard is not None else ():
+        output.show(line, style="yellow")
 
 
-def statuses(books: Books) -> dict[str, Any]:
+def statuses(directory: DataDirectory) -> dict[str, Any]:
     """Give the document of `status`: the last sync and the latest word on each table."""
+    from entra_pipeline.lake import Books, Lake
     from entra_pipeline.lake.books import rfc3339
     from entra_pipeline.orchestration.staleness import limits
 
+    books, lake = Books(directory), Lake(directory.lake)
     books.close_dead_syncs()
+    compared = books.reconciled()
     syncs = books.syncs(limit=1)
     known = sorted(books.statuses(limits()).values(), key=lambda status: _place(status.table))
     return {
@@ -97,6 +114,7 @@ def statuses(books: Books) -> dict[str, Any]:
                 "as_of": None if status.as_of is None else rfc3339(status.as_of),
                 "reason": status.reason,
                 "permission": status.permission,
+                **_standing(status, lake.info(status.table), compared.get(status.table)),
                 "requests": status.requests,
                 "round_trips": status.round_trips,
                 "units": status.units,
@@ -111,6 +129,33 @@ def statuses(books: Books) -> dict[str, Any]:
             if status.status != "complete"
         ],
     }
+
+
+def _standing(
+    status: TableStatus, info: CommitInfo | None, compared: Reconciled | None
+) -> dict[str, Any]:
+    """Give how a table is kept, with ages in seconds, and its last comparison with a full read."""
+    from datetime import UTC, datetime
+
+    from entra_pipeline.extract.standing import standing
+    from entra_pipeline.lake.books import rfc3339
+
+    now = datetime.now(UTC)
+    found = standing(info)
+    moments = {"full": found.full_as_of, "cursor": found.cursor_as_of}
+    document: dict[str, Any] = {
+        "mode": str(found.mode),
+        "age_s": None if status.as_of is None else round((now - status.as_of).total_seconds()),
+    }
+    for name, at in moments.items():
+        document[f"{name}_as_of"] = None if at is None else rfc3339(at)
+        document[f"{name}_age_s"] = None if at is None else round((now - at).total_seconds())
+    document["reconciled"] = compared and {
+        "as_of": rfc3339(compared.at),
+        "rows": compared.rows,
+        "differences": compared.differences,
+    }
+    return document
 
 
 def _sync(record: SyncRecord) -> dict[str, Any]:
@@ -134,22 +179,54 @@ def _place(name: str) -> int:
 
 
 def print_statuses(rows: list[dict[str, Any]]) -> None:
-    """Print tables with rows and completeness; the reason only where there is one."""
+    """Print tables with rows and completeness; how they are kept, and reasons, where there are."""
     from rich.text import Text
 
+    kept = any("mode" in row for row in rows)
+    ages = [Col("Age", right=True), Col("Whole read", right=True), Col("Cursor", right=True)]
     output.print_table(
-        ["Table", "Status", Col("Rows", right=True), "As of (UTC)", Col("Why", wrap=True)],
+        [
+            "Table",
+            "Status",
+            Col("Rows", right=True),
+            *(["Kept by", *ages] if kept else ["As of (UTC)"]),
+            Col("Why", wrap=True),
+        ],
         [
             [
                 row["table"],
                 Text(row["status"], style=_STYLES.get(row["status"], "yellow")),
                 row["rows"],
-                moment(row["as_of"]),
-                row["reason"],
+                *(_ages(row) if kept else [moment(row["as_of"])]),
+                _why(row),
             ]
             for row in sorted(rows, key=lambda row: _place(row["table"]))
         ],
     )
+
+
+def _ages(row: dict[str, Any]) -> list[str]:
+    return [row["mode"], *(_age(row[name]) for name in ("age_s", "full_age_s", "cursor_age_s"))]
+
+
+def _age(seconds: int | None) -> str:
+    """Write an age in its largest unit, from two of it on: 90 s, 45 min, 26 h, 5 d."""
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def _why(row: dict[str, Any]) -> str | None:
+    """Give the reason of a status, else what a comparison with a full read found wrong."""
+    compared = row.get("reconciled")
+    if row["reason"] is None and compared and compared["differences"]:
+        differing = count(compared["differences"], "row")
+        return f"{differing} differed from a full read at {moment(compared['as_of'])}"
+    reason: str | None = row["reason"]
+    return reason
 
 
 def export(

@@ -19,7 +19,7 @@ from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.notes import Notes
 from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
 from entra_pipeline.extract.source import IncompleteError, Listing, Source
-from entra_pipeline.msgraph import Page
+from entra_pipeline.msgraph import Page, Service
 from entra_pipeline.settings import Settings
 
 REMOVED = "@removed"
@@ -33,6 +33,10 @@ _OF_LINKS = pa.schema(
 
 class DoubtError(Exception):
     """A round that is not to be trusted with a table's rows: the text says why. Read in full."""
+
+
+class WholeError(DoubtError):
+    """So much may have changed that the whole table is read as quickly. No cause for concern."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Feed:
     relationships: tuple[str, ...] = ()
     proof: str | None = None
     after: tuple[str, ...] = ()
+    service: Service = Service.DIRECTORY
 
     def select(self, settings: Settings) -> str:
         """The value of `$select`."""
@@ -101,6 +106,7 @@ def bookmark(source: Source, feed: Feed, settings: Settings, table: str, priorit
         {"$deltatoken": "latest", "$select": feed.select(settings)},
         feed.parser(settings),
         table,
+        service=feed.service,
         priority=priority,
     )
     for page in source.pages(listing):
@@ -126,7 +132,7 @@ def follow(
     end with a link, DoubtError when objects came without what every object has.
     """
     parser = feed.parser(settings)
-    listing = Listing(link, {}, parser, table, priority=priority)
+    listing = Listing(link, {}, parser, table, service=feed.service, priority=priority)
     parts: list[Structs] = []
     generation = 0
     last: Page | None = None

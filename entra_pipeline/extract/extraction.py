@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.feeds import Feeds
+from entra_pipeline.extract.hints import Hinted
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.notes import DUPLICATES, Notes
 from entra_pipeline.extract.outcome import Verdict, suspicion, verdict
@@ -114,7 +115,8 @@ class Extraction:
         # One large table is sorted and written at a time: two at once need twice the memory.
         self._committer = ThreadPoolExecutor(1, "extract-commit")
         self._source = Source(client, self._turns, self._converters)
-        self._feeds = Feeds(settings, lake, self._source, tables, full=full)
+        hints = Hinted(settings, client)
+        self._feeds = Feeds(settings, lake, self._source, tables, hints.read, full=full)
 
     def __enter__(self) -> "Extraction":
         self.start()

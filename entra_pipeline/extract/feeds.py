@@ -1,8 +1,8 @@
 """At what place of which feed each table stands, and the rounds of one extraction.
 
-Here: which tables follow which feeds, the cursor that a table is committed with, whether a table
-may be read by its changes, and each feed's round, read once for all tables. Not here: the rounds
-themselves (`delta`) and what they mean for rows (`increments`).
+Here: the cursor that a table is committed with, whether a table may be read by its changes, and
+each feed's round, read once for all tables. Not here: which tables follow which feeds
+(`followed`), the rounds themselves (`delta`) and what they mean for rows (`increments`).
 
 Every table keeps its own place in each of its feeds. So a table that could not be committed is
 simply behind: the next sync reads the feed from the oldest place of all, and what the others see
@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.delta import Feed, Round, bookmark, follow
+from entra_pipeline.extract.delta import Round, bookmark, follow
+from entra_pipeline.extract.followed import CHOSEN_BY, FEEDS, FILTERS, FOLLOWED, HINTED
+from entra_pipeline.extract.hints import Hints
 from entra_pipeline.extract.notes import NO_DELTA, Notes
 from entra_pipeline.extract.source import IncompleteError, Source
 from entra_pipeline.lake import CommitInfo, Lake
@@ -38,92 +39,19 @@ T = TypeVar("T")
 _FORMAT = 1
 """Grows when older cursors stand for something else: those tables are then read in full."""
 
-LICENSES = "licenseAssignmentStates"
-_EXTENSION_ATTRIBUTES = "on_premises_extension_attributes"
+_HINTS = "hints"
+"""The place in the directory's audits, among a table's places in feeds."""
 
-
-def _of_table(name: str, *further: str) -> Callable[[Settings], tuple[str, Mapping[str, Any]]]:
-    def tracks(_: Settings) -> tuple[str, Mapping[str, Any]]:
-        table = get(name)
-        return mapping.select(table, *further), _fields(mapping.shape(table))
-
-    return tracks
-
-
-def _of_users(settings: Settings) -> tuple[str, Mapping[str, Any]]:
-    table, licenses = get("users"), mapping.child(get("license_assignments"))
-    without = () if settings.on_premises_extension_attributes else (_EXTENSION_ATTRIBUTES,)
-    shape = mapping.shape(table, {LICENSES: licenses}, without=without)
-    return mapping.select(table, LICENSES, without=without), _fields(shape)
-
-
-def _of_ids(_: Settings) -> tuple[str, Mapping[str, Any]]:
-    return "id", {"id": pa.string()}
-
-
-def _fields(shape: pa.StructType) -> dict[str, pa.DataType]:
-    return {field.name: field.type for field in shape}
-
-
-PRINCIPALS = ("users", "groups", "service_principals")
-
-FEEDS: Mapping[str, Feed] = {
-    feed.name: feed
-    for feed in (
-        Feed("users", "/users/delta", _of_users, ("manager",), proof="userPrincipalName"),
-        # Only who came and who went: their own table is read in full.
-        Feed("service_principals", "/servicePrincipals/delta", _of_ids),
-        Feed(
-            "groups",
-            "/groups/delta",
-            _of_table("groups"),
-            ("members", "owners"),
-            proof="displayName",
-            after=("users", "service_principals"),
-        ),
-        Feed(
-            "administrative_units",
-            "/directory/administrativeUnits/delta",
-            _of_table("administrative_units"),
-            ("members",),
-            proof="displayName",
-            after=("users", "groups"),
-        ),
-        Feed("contacts", "/contacts/delta", _of_table("contacts"), proof="displayName"),
-        Feed(
-            "oauth2_permission_grants",
-            "/oauth2PermissionGrants/delta",
-            _of_table("oauth2_permission_grants"),
-            proof="clientId",
-        ),
-    )
-}
-
-FOLLOWED: Mapping[str, tuple[str, ...]] = {
-    "users": ("users",),
-    "license_assignments": ("users",),
-    "groups": ("groups",),
-    "group_members": PRINCIPALS,
-    "group_owners": PRINCIPALS,
-    "administrative_units": ("administrative_units",),
-    "administrative_unit_members": ("administrative_units", "users", "groups"),
-    "contacts": ("contacts",),
-    "oauth2_permission_grants": ("oauth2_permission_grants",),
-}
-"""Tables that can be kept by changes, and the feeds that each of them depends on."""
-
-_FILTERS: Mapping[str, str] = {
-    "groups": "skip_ad_groups",
-    "group_members": "skip_ad_groups",
-    "group_owners": "skip_ad_groups",
-}
-"""Settings with which a table is always read in full, because they leave out rows by what other
-objects are like: a change there shows in no feed of the table's own."""
+NextHints = Callable[[datetime, str], tuple[Hints, str] | None]
+"""What the audits since a moment point at, and what was seen (`hints.Hinted.read`)."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A link, and when it was given by our clock: the oldest of several brings the most."""
+    """A link, and when it was given by our clock: the oldest of several brings the most.
+
+    Of the hints: what was seen of the audits.
+    """
 
     at: str
     link: str
@@ -132,29 +60,59 @@ class _Place:
 class Feeds:
     """The feeds of one extraction. Safe for many threads.
 
-    `wanted`: the tables to be committed; `full`: let nothing be read by changes.
+    `wanted`: the tables to be committed; `hints`: reads the audits; `full`: let nothing be read
+    by changes.
     """
 
     def __init__(
-        self, settings: Settings, lake: Lake, source: Source, wanted: Iterable[str], *, full: bool
+        self,
+        settings: Settings,
+        lake: Lake,
+        source: Source,
+        wanted: Iterable[str],
+        hints: NextHints,
+        *,
+        full: bool,
     ) -> None:
         self._settings = settings
         self._lake = lake
         self._source = source
         self._wanted = [name for name in wanted if name in FOLLOWED]
+        self._next_hints = hints
         self._full = full
         self._lock = threading.Lock()
         self._memo: dict[str, Future[Any]] = {}
 
+    @property
+    def full(self) -> bool:
+        """Whether everything is to be read whole."""
+        return self._full
+
+    def committed(self, table: str) -> bool:
+        """Whether the table was ever read; False also when that cannot be told."""
+        try:
+            return self._info(table) is not None
+        except Exception as error:
+            log.debug("%s cannot be looked at: %s", table, type(error).__name__)
+            return False
+
     # ---- may a table be read by its changes ----------------------------------------------------
 
     def can(self, tables: Iterable[str]) -> bool:
-        """Whether all of the tables may be brought up to date by rounds."""
-        return all(self._places(name) is not None for name in tables)
+        """Whether all of the tables may be brought up to date by rounds and hints."""
+        names = list(tables)
+        if any(self._places(name) is None for name in names):
+            return False
+        if HINTED.isdisjoint(names):
+            return True
+        hints = self.hints()
+        return hints is not None and all(
+            hints.tables.get(name, frozenset()) is not None for name in names
+        )
 
     def follows(self, table: str) -> bool:
         """Whether the table could be read by changes at all, with these settings."""
-        return table in FOLLOWED and not getattr(self._settings, _FILTERS.get(table, ""), False)
+        return table in FOLLOWED and not getattr(self._settings, FILTERS.get(table, ""), False)
 
     def wants(self, table: str) -> bool:
         """Whether the table is one of those that this extraction commits by its feeds."""
@@ -174,18 +132,19 @@ class Feeds:
         longest = timedelta(days=self._settings.full_read_days)
         if not timedelta(0) <= datetime.now(UTC) - info.full_as_of < longest:
             return None
-        return _decoded(info.cursor, self._fingerprint(table), FOLLOWED[table])
+        return _decoded(info.cursor, self._fingerprint(table), _stands_in(table))
 
     def _info(self, table: str) -> CommitInfo | None:
         return self.once(f"info of {table}", lambda: self._lake.info(table))
 
     def _fingerprint(self, table: str) -> str:
-        """What a cursor of the table stands for: the properties that its feeds track."""
+        """What a cursor of the table stands for: what its feeds track, what it was asked for."""
         selects = [FEEDS[name].select(self._settings) for name in FOLLOWED[table]]
-        text = json.dumps([_FORMAT, selects])
+        setting = getattr(self._settings, CHOSEN_BY.get(table, ""), None)
+        text = json.dumps([_FORMAT, selects, *([setting] if setting is not None else [])])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    # ---- rounds and bookmarks ------------------------------------------------------------------
+    # ---- rounds --------------------------------------------------------------------------------
 
     def round(self, name: str, notes: Notes, priority: int) -> Round:
         """What happened since the oldest place of the wanted tables; read once.
@@ -247,6 +206,47 @@ class Feeds:
             return ids
         return ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks())))
 
+    # ---- hints ---------------------------------------------------------------------------------
+
+    def hints(self) -> Hints | None:
+        """What the audits point at since the oldest place of the wanted tables; read once.
+
+        None when the audits cannot be read: then any row of the hinted tables may have changed.
+        """
+        read = self._hinted()
+        return None if read is None else read[1]
+
+    def hinted(self, table: str) -> Array:
+        """Ids of the objects that hints name in a table which `can` be read by changes."""
+        hints = self.hints()
+        named = (hints.tables.get(table) if hints is not None else None) or frozenset()
+        return pa.array(sorted(named), pa.string())
+
+    def lives(self) -> Array:
+        """Ids of the objects that came, went or came back, as the audits tell."""
+        hints = self.hints()
+        return pa.array(sorted(hints.lives) if hints is not None else [], pa.string())
+
+    def before(self, table: str) -> datetime:
+        """When the table was last brought up to date: what fell due since may have changed it."""
+        places = self._places(table)
+        if places is None or _HINTS not in places:
+            raise ValueError(f"{table} has no place among the hints")
+        return datetime.fromisoformat(places[_HINTS].at)
+
+    def _hinted(self) -> tuple[_Place, Hints] | None:
+        return self.once(_HINTS, self._read_hints)
+
+    def _read_hints(self) -> tuple[_Place, Hints] | None:
+        # Before anything is read again: what happens meanwhile is hinted at the next time.
+        at = _now()
+        places = [place[_HINTS] for place in self._standing() if _HINTS in place]
+        oldest = min(places, key=lambda place: place.at)
+        read = self._next_hints(datetime.fromisoformat(oldest.at), oldest.link)
+        return None if read is None else (_Place(at, read[1]), read[0])
+
+    # ---- bookmarks -----------------------------------------------------------------------------
+
     def bookmark(self, tables: Iterable[str], notes: Notes, priority: int) -> None:
         """Take the places from which later rounds of the tables go on. Call before reading.
 
@@ -254,6 +254,12 @@ class Feeds:
         """
         for table in tables:
             if self.follows(table) and table in self._wanted:
+                if table in HINTED:
+                    self.once(f"mark of {_HINTS}", lambda: _Place(_now(), ""))
+                    with self._lock:
+                        asked = self._memo.get(_HINTS)
+                    if asked is not None and asked.result() is None:
+                        notes.add(NO_DELTA)
                 for name in sorted(FOLLOWED[table], key=lambda name: len(FEEDS[name].after)):
                     if self._mark(name, priority) is None:
                         notes.add(NO_DELTA)
@@ -265,6 +271,11 @@ class Feeds:
         return self.once(f"mark of {name}", lambda: self._take_mark(name, priority))
 
     def _take_mark(self, name: str, priority: int) -> _Place | None:
+        with self._lock:
+            round_ = self._memo.get(f"round of {name}")
+        if round_ is not None and round_.done() and round_.exception() is None:
+            begun, found, _ = round_.result()
+            return _Place(begun, found.end)  # where the round ended is early enough
         at = _now()
         try:
             link = bookmark(self._source, FEEDS[name], self._settings, self._label(name), priority)
@@ -282,14 +293,19 @@ class Feeds:
         if not self.follows(table):
             return None
         places: dict[str, _Place] = {}
-        for name in FOLLOWED[table]:
-            key = f"{'mark' if full else 'round'} of {name}"
+        for name in _stands_in(table):
+            key = f"mark of {name}" if full else name if name == _HINTS else f"round of {name}"
             with self._lock:
                 future = self._memo.get(key)
             value = future.result() if future is not None else None
             if value is None:
                 return None
-            places[name] = value if full else _Place(value[0], value[1].end)
+            if full:
+                places[name] = value
+            elif name == _HINTS:
+                places[name] = value[0]
+            else:
+                places[name] = _Place(value[0], value[1].end)
         links = {name: [place.at, place.link] for name, place in places.items()}
         return json.dumps({"of": self._fingerprint(table), "links": links})
 
@@ -317,6 +333,11 @@ class Feeds:
             work()
         except Exception as error:
             log.debug("another feed failed: %s", type(error).__name__)
+
+
+def _stands_in(table: str) -> tuple[str, ...]:
+    """The feeds that the table has a place in, and the hints where it needs them."""
+    return (*FOLLOWED[table], _HINTS) if table in HINTED else FOLLOWED[table]
 
 
 def _now() -> str:

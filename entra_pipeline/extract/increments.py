@@ -7,7 +7,7 @@ the rounds (`delta`), and the full reads (`readers`).
 Whatever does not add up raises DoubtError: the tables are then read in full.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,20 +17,32 @@ from entra_pipeline.extract import mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError, Round
+from entra_pipeline.extract.followed import FOLLOWED
 from entra_pipeline.extract.job import Amendment, Job
-from entra_pipeline.extract.nested import read_each
+from entra_pipeline.extract.nested import read_each, split
 from entra_pipeline.extract.parse import ODATA_TYPE, PageParser
 from entra_pipeline.extract.source import PAGE
 from entra_pipeline.extract.values import KIND, kind_of, kinds
 
 _TEXT = pa.string()
-_SEGMENTS = {"users": "users", "groups": "groups", "service_principals": "servicePrincipals"}
+_SEGMENTS = {
+    "users": "users",
+    "groups": "groups",
+    "service_principals": "servicePrincipals",
+    "applications": "applications",
+    "devices": "devices",
+}
 _KIND_OF = {
+    "applications": "application",
+    "devices": "device",
     "users": "user",
     "groups": "group",
     "service_principals": "service_principal",
     "administrative_units": "administrative_unit",
 }
+_OWN = pa.struct([("object", _TEXT), ("link", mapping.LINK)])
+_VALUES = 15
+"""Values that Graph takes in one filter."""
 _LINKED = pa.schema([("owner", _TEXT), ("other", _TEXT), ("kind", _TEXT)])
 
 
@@ -131,22 +143,52 @@ def holders(
 
 def _own_side(job: Job, name: str, feed: str, relationship: str, ids: Array) -> Structs:
     """(object, link) for each link of each object that is there."""
-    kind = pa.struct([("object", _TEXT), ("link", mapping.LINK)])
+    empty = pa.array([], _OWN)
+    if not len(ids):
+        return empty
+    found, unread = _shown(job, name, feed, relationship, ids.to_pylist())
 
     def convert(owners: Array, items: Structs) -> pa.RecordBatch:
         return pa.record_batch({"object": owners, "link": items})
 
-    urls = [
-        (key, f"/{_SEGMENTS[feed]}/{key}/{relationship}?$select=id&$top={PAGE}")
-        for key in ids.to_pylist()
-    ]
-    empty = pa.array([], kind)
-    if not urls:
-        return empty
+    urls = (
+        (key, f"/{_SEGMENTS[feed]}/{key}/{relationship}?$select=id&$top={PAGE}") for key in unread
+    )
     batches, partial = read_each(job, name, PageParser(mapping.LINK), urls, convert)
     if partial is not None:
         raise DoubtError(partial.reason)
-    return pa.concat_arrays([empty, *(batch.to_struct_array().cast(kind) for batch in batches)])
+    read = [batch.to_struct_array().cast(_OWN) for batch in batches]
+    return pa.concat_arrays([empty, *found, *read])
+
+
+def _shown(
+    job: Job, name: str, feed: str, relationship: str, ids: list[str]
+) -> tuple[list[Structs], list[str]]:
+    """The links of objects that show all of them by `$expand`, and the ids of the others.
+
+    Fifteen objects a request: a filter takes no more values.
+    Source: https://learn.microsoft.com/graph/filter-query-parameter
+    """
+    chunks = ["','".join(ids[start : start + _VALUES]) for start in range(0, len(ids), _VALUES)]
+    parser = PageParser(pa.struct([("id", _TEXT), (relationship, mapping.LINKS)]))
+    asked = f"/{_SEGMENTS[feed]}?$select=id&$expand={relationship}($select=id)"
+    batches, partial = read_each(
+        job,
+        name,
+        parser,
+        ((chunk, f"{asked}&$filter=id in ('{chunk}')") for chunk in chunks),
+        lambda _, items: pa.RecordBatch.from_struct_array(items),
+    )
+    if partial is not None:
+        return [], ids
+    found: list[Structs] = []
+    unread: list[str] = []
+    for batch in batches:
+        part = split(batch.to_struct_array(), relationship)
+        unread += part.cut.to_pylist()
+        fields = [part.owners, part.items]
+        found.append(pa.StructArray.from_arrays(fields, names=["object", "link"]).cast(_OWN))
+    return found, unread
 
 
 def relation(
@@ -208,6 +250,73 @@ def relation(
         deletes=deletes if deletes.num_rows else None,
         within=(owner, found.removed) if len(found.removed) else None,
     )
+
+
+def unannounced(
+    job: Job,
+    name: str,
+    feed: str,
+    relationship: str,
+    back: Mapping[str, str],
+    touched: Array,
+) -> Amendment:
+    """The amendment of a relation table whose links no feed tells.
+
+    Those of the objects in `touched` are read again, with those of whoever came back. `feed` owns
+    the `relationship`; `back` is the same from the side of the principals, by their feeds.
+    """
+    table = job.table(name)
+    owner, other, kind = (column.name for column in table.columns)
+    found = job.round(feed)
+    missing = gone(job, [each for each in FOLLOWED[name] if each != feed or feed in back])
+    alive = pc.unique(touched)
+    alive = alive.filter(pc.invert(pc.is_in(alive, value_set=found.removed)))
+    read = _own_side(job, name, feed, relationship, alive)
+    links = read.field("link")
+    rows = pa.table(
+        {
+            "owner": read.field("object"),
+            "other": pc.struct_field(links, "id"),
+            "kind": kinds(pc.struct_field(links, ODATA_TYPE), job.notes(name)).cast(_TEXT),
+        },
+        schema=_LINKED,
+    )
+    nobody: Array = pa.array([], _TEXT)
+    held = [holders(job, name, each, there, _KIND_OF[feed], nobody) for each, there in back.items()]
+    came = pa.concat_tables([_LINKED.empty_table(), *held])
+    if came.num_rows and job.feeds.wants(feed):
+        # One that is newer than the round comes with the next.
+        known = stored(job, feed, "id", came.column("owner").combine_chunks(), ("id",))
+        there = _together([known.column("id").combine_chunks(), found.ids])
+        came = came.filter(pc.is_in(came.column("owner"), value_set=there))
+    rows = pa.concat_tables([rows, came])
+    is_gone = pc.or_(
+        pc.is_in(rows.column("owner"), value_set=found.removed),
+        pc.is_in(rows.column("other"), value_set=missing),
+    )
+    rows = rows.filter(pc.invert(is_gone))
+    ended = stored(job, name, other, missing, (owner, other))
+    within = _together([alive, found.removed])
+    upserts = pa.table(
+        [rows.column("owner"), rows.column("other"), rows.column("kind").cast(KIND)],
+        names=[owner, other, kind],
+    ).cast(table.schema())
+    return Amendment(
+        name,
+        upserts,
+        deletes=ended if ended.num_rows else None,
+        within=(owner, within) if len(within) else None,
+    )
+
+
+def said(job: Job, name: str, column: str, ids: Array, lists: Array) -> None:
+    """Raise DoubtError when objects that have rows in a table came without saying so.
+
+    `lists`: of each object what the rows are made of; an absent list is not an empty one.
+    """
+    unsaid = ids.filter(lists.is_null())
+    if stored(job, name, column, unsaid, (column,)).num_rows:
+        raise DoubtError(f"objects with {name} came without them")
 
 
 # ---- users -------------------------------------------------------------------------------------

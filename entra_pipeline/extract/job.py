@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from entra_pipeline.extract.arrow import Array
-from entra_pipeline.extract.delta import DoubtError, Round
+from entra_pipeline.extract.delta import DoubtError, Round, WholeError
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.feeds import Feeds
 from entra_pipeline.extract.notes import DOUBTED, Notes
@@ -220,6 +220,8 @@ class Job:
                 amendments = [each for each in work(self) if each.table in names]
             except CancelledError:
                 raise
+            except WholeError as error:
+                log.info("%s: read in full: %s", self.reader.name, error)
             except Exception as error:
                 # The text of an unforeseen error may quote data.
                 known = isinstance(error, GraphError | IncompleteError | DoubtError)
@@ -243,6 +245,14 @@ class Job:
     def fresh(self, feed: str) -> Array:
         """Ids of the objects in a feed's round that came, or came back."""
         return self.feeds.fresh(feed, self._notes_of(feed), self.priority)
+
+    def hinted(self, name: str) -> Array:
+        """Ids of the objects whose rows of a table the directory's audits point at."""
+        return self.feeds.hinted(name)
+
+    def lives(self) -> Array:
+        """Ids of the objects of which the audits tell that they came, went or came back."""
+        return self.feeds.lives()
 
     def _notes_of(self, feed: str) -> Notes:
         return self._notes[feed]

@@ -3,7 +3,7 @@
 Knows the declarations of tables and nothing of Microsoft Graph or of Dagster.
 """
 
-from entra_pipeline.lake.books import Books, Counters, Outcome, SyncRecord, TableStatus
+from entra_pipeline.lake.books import Books, Counters, Outcome, Reconciled, SyncRecord, TableStatus
 from entra_pipeline.lake.directory import DataDirectory, Holder
 from entra_pipeline.lake.errors import (
     DirectoryBusyError,
@@ -31,6 +31,7 @@ __all__ = [
     "NewerTableError",
     "OtherTenantError",
     "Outcome",
+    "Reconciled",
     "RowsError",
     "SyncRecord",
     "TableStatus",

@@ -60,11 +60,19 @@ CREATE TABLE IF NOT EXISTS table_status (
     UNIQUE (sync_id, "table")
 );
 CREATE INDEX IF NOT EXISTS table_status_latest ON table_status ("table", entry);
+CREATE TABLE IF NOT EXISTS reconciled (
+    "table" TEXT NOT NULL,
+    sync_id TEXT NOT NULL,
+    at TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    differences INTEGER NOT NULL,
+    PRIMARY KEY ("table", sync_id)
+);
 CREATE VIEW IF NOT EXISTS current_status AS
     SELECT * FROM table_status
     WHERE entry IN (SELECT max(entry) FROM table_status GROUP BY "table");
 """
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _COUNTERS: Final = ("requests", "round_trips", "units", "bytes", "retries", "throttled_s")
 
 
@@ -113,6 +121,17 @@ class TableStatus:
     retries: int = 0
     throttled_s: float = 0.0
     notes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """How a table that is kept by what changed compared with a full read of it."""
+
+    table: str
+    at: datetime
+    rows: int  # of the full read
+    differences: int  # rows that differed, or were in one of them only
+    sync_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -352,6 +371,53 @@ class Books:
                 for name in registry.TABLES
             ]
         return {status.table: status for status in (_status(row) for row in rows if row)}
+
+    def record_reconciled(self, sync_id: str, found: Reconciled) -> None:
+        """Records how a table compared with a full read."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO reconciled VALUES (?, ?, ?, ?, ?)",
+                (found.table, sync_id, rfc3339(found.at), found.rows, found.differences),
+            )
+
+    def reconciled(self) -> dict[str, Reconciled]:
+        """The latest comparison of each table that was ever compared."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                'SELECT "table", max(sync_id) AS sync_id, at, rows, differences FROM reconciled '
+                'GROUP BY "table"'
+            ).fetchall()
+        return {
+            row["table"]: Reconciled(
+                row["table"],
+                datetime.fromisoformat(row["at"]),
+                row["rows"],
+                row["differences"],
+                row["sync_id"],
+            )
+            for row in rows
+        }
+
+    def prune(self, before: datetime) -> int:
+        """Forgets syncs that began before the moment, with their words on tables; how many.
+
+        What was the latest word on a table at that moment stays, and so does the last sync that
+        had ended by then: questions about the time after it have the same answers.
+        """
+        oldest = f"{before.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z"
+        last = self.finished_at(before)
+        with self._connection() as connection:
+            connection.execute(
+                "DELETE FROM table_status WHERE sync_id < ?1 AND entry NOT IN (SELECT max(entry) "
+                'FROM table_status WHERE sync_id < ?1 GROUP BY "table")',
+                (oldest,),
+            )
+            done = connection.execute(
+                "DELETE FROM syncs WHERE sync_id < ? AND sync_id IS NOT ? AND outcome <> 'running' "
+                "AND sync_id NOT IN (SELECT sync_id FROM table_status)",
+                (oldest, None if last is None else last.sync_id),
+            )
+            return done.rowcount
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -230,10 +230,38 @@ class Events:
         stored = self._open(name)
         return None if stored is None else self._info(name, stored.version())
 
+    def info_at(self, name: str, moment: datetime) -> EventsInfo | None:
+        """What the table said about itself after the last reading that began by then.
+
+        None when it had never been asked for. Where the log is trimmed, what its oldest version
+        says stands in.
+        """
+        log = self.root / name / "_delta_log"
+        versions = sorted(int(path.stem) for path in log.glob("*.json") if path.stem.isdigit())
+        found: EventsInfo | None = None
+        low, high = 0, len(versions)
+        while low < high:
+            middle = (low + high) // 2
+            info = self._info(name, versions[middle])
+            if info.as_of <= moment:
+                found, low = info, middle + 1
+            else:
+                high = middle
+        if found is None and versions and versions[0] > 0:
+            return self._info(name, versions[0])
+        return found
+
     def covered(self, name: str) -> list[Span]:
         """The spans of time that were read whole, in order, none touching the next."""
         info = self.info(name)
         return [] if info is None else list(info.covered)
+
+    def days(self, name: str) -> dict[str, int]:
+        """How many events each day has, by its UTC date, in order; days without any are absent."""
+        counted: dict[str, int] = {}
+        for file in self._files(self._tables[name], self._open(name)):
+            counted[file.day] = counted.get(file.day, 0) + file.rows
+        return counted
 
     def files(
         self, name: str, start: datetime | None = None, end: datetime | None = None

@@ -236,34 +236,45 @@ class Lake:
         return True
 
     def maintain(
-        self, name: str, *, grace: timedelta = _GRACE, keep: timedelta | None = None
+        self,
+        name: str,
+        *,
+        grace: timedelta = _GRACE,
+        keep: timedelta | None = None,
+        now: datetime | None = None,
     ) -> int:
         """Removes files that no version younger than the grace needs; how many there were.
 
         Also what killed commits left behind, and old entries of the transaction log. History that
-        is older than `keep`, reckoned from when the table was last read, is dropped; what is kept
-        is gathered in few files. Call it while holding the data directory's lock.
+        is older than `keep`, reckoned from `now` or else from when the table was last read, is
+        dropped; what is kept is gathered in few files. Call it while holding the data directory's
+        lock. Raises NewerTableError as `commit` does.
         """
-        info, stored = self.info(name), log.opened(self.root / name)
+        info, stored = self._current(self._tables[name]), log.opened(self.root / name)
         if info is None or stored is None:
             return 0
         removed = 0
         if info.changes_version is not None:
             history = History(self.root, self._tables[name])
-            until = None if keep is None else info.as_of - keep
+            until = None if keep is None else (now or info.as_of) - keep
             version, trimmed = history.tidy(info.changes_version, until)
             if version != info.changes_version:
                 known_since = info.known_since if trimmed is None else trimmed
+                dropped = [c.file for c in info.checkpoints if c.at < known_since]
+                for file in dropped:
+                    # Somebody may have read of it a moment ago: its grace begins now.
+                    (self._checkpoints(name) / file).touch()
                 info = replace(
                     info,
                     version=info.version + 1,
                     changes_version=version,
                     known_since=known_since,
-                    checkpoints=tuple(c for c in info.checkpoints if c.at >= known_since),
+                    checkpoints=tuple(c for c in info.checkpoints if c.file not in dropped),
                 )
                 log.touch(stored, info)
-            removed += upkeep.tidy(history.folder, grace)
-        removed += upkeep.tidy(self.root / name, grace)
+            is_empty = info.changed_as_of <= info.known_since
+            removed += upkeep.tidy(history.folder, grace, files=0 if is_empty else 1)
+        removed += upkeep.tidy(self.root / name, grace, files=1 if info.rows else 0)
         named = {checkpoint.file for checkpoint in info.checkpoints}
         oldest = time.time() - grace.total_seconds()
         return removed + upkeep.remove(

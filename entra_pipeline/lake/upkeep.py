@@ -18,18 +18,19 @@ from deltalake import DeltaTable
 _ENTRIES: Final = 20
 
 
-def tidy(folder: Path, grace: timedelta) -> int:
+def tidy(folder: Path, grace: timedelta, *, files: int = 1) -> int:
     """Removes data files and entries of the log that no version younger than the grace needs.
 
-    Also what killed commits left behind. How many files there were.
+    Also what killed commits left behind. How many files there were. `files`: so many at least
+    belong to the current version; where there are no more, nobody looks whether they do.
     """
-    return _remove_data(folder, grace) + _trim_log(folder, grace)
+    return _remove_data(folder, grace, files) + _trim_log(folder, grace)
 
 
-def _remove_data(folder: Path, grace: timedelta) -> int:
+def _remove_data(folder: Path, grace: timedelta, files: int) -> int:
     oldest = time.time() - grace.total_seconds()
     paths = [p for p in (folder / "_delta_log").glob("*.tmp") if p.stat().st_mtime < oldest]
-    if len(list(folder.glob("*.parquet"))) > 1:
+    if len(list(folder.glob("*.parquet"))) > files:
         hours = max(0, int(grace.total_seconds() // 3600))
         # A dry run only lists: a real one would add commits of its own to the log, and the last
         # commit must be the one that says what the table holds.

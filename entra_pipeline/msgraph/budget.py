@@ -20,7 +20,7 @@ import random
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
@@ -198,6 +198,7 @@ class Budget:
         clock: Clock,
         *,
         units_per_10s: float = 8000,
+        windows: Mapping[Service, tuple[int, float]] = WINDOWS,
         wait: Callable[[float], None] | None = None,
     ) -> None:
         self._clock = clock
@@ -207,8 +208,8 @@ class Budget:
         self._lanes: dict[Service, _Lane] = {}
         for service in Service:
             limiters: list[Limiter] = []
-            if service in WINDOWS:
-                limiters.append(Window(*WINDOWS[service]))
+            if service in windows:
+                limiters.append(Window(*windows[service]))
             self._lanes[service] = _Lane(limiters)
 
     def acquire(

@@ -22,6 +22,7 @@ from entra_pipeline.msgraph import batch as batches
 from entra_pipeline.msgraph.auth import Claims, MsalTokens, TokenSource, decode_claims
 from entra_pipeline.msgraph.batch import BatchItem, BatchResult
 from entra_pipeline.msgraph.budget import (
+    WINDOWS,
     Budget,
     Service,
     backoff,
@@ -69,8 +70,10 @@ class GraphClient:
         clock: Clock = SYSTEM,
         retries: RetryPolicy | None = None,
         units_per_10s: float = 8000,
+        windows: Mapping[Service, tuple[int, float]] = WINDOWS,
         rng: random.Random | None = None,
     ) -> None:
+        """`windows`: how many requests in how many seconds a service may be sent."""
         silence_libraries()
         self.origin = Origin(graph_url)
         self._clock = clock
@@ -82,6 +85,7 @@ class GraphClient:
             clock=clock,
             retries=self._retries,
             units_per_10s=units_per_10s,
+            windows=windows,
             rng=self._rng,
         )
         self.meter: Meter = self._sender.meter
@@ -94,10 +98,13 @@ class GraphClient:
         *,
         clock: Clock = SYSTEM,
         sessions: SessionFactory | None = None,
+        windows: Mapping[Service, tuple[int, float]] = WINDOWS,
     ) -> Self:
         """A client by the settings; nothing is sent before the first request.
 
         `sessions` replaces the making of HTTP sessions: one is made for Graph, one for MSAL.
+        `windows` replaces what Microsoft documents of services that count requests: a source that
+        does not throttle, as in a measurement, need not be paced.
         Raises SettingsError when a certificate or token file cannot be used.
         """
         make = sessions or session_factory(settings)
@@ -112,6 +119,7 @@ class GraphClient:
                 wait_s=settings.max_wait_seconds,
             ),
             units_per_10s=settings.resource_units_per_10s,
+            windows=windows,
         )
 
     # ---- what readers call -------------------------------------------------------------------

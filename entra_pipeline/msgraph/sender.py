@@ -21,6 +21,7 @@ import urllib3.exceptions
 
 from entra_pipeline.msgraph.auth import TokenSource
 from entra_pipeline.msgraph.budget import (
+    WINDOWS,
     Budget,
     PauseTooLongError,
     Service,
@@ -106,10 +107,11 @@ class Sender:
         clock: Clock,
         retries: RetryPolicy,
         units_per_10s: float,
+        windows: Mapping[Service, tuple[int, float]] = WINDOWS,
         rng: random.Random,
     ) -> None:
         self.meter = Meter()
-        self.budget = Budget(clock, units_per_10s=units_per_10s, wait=self.pause)
+        self.budget = Budget(clock, units_per_10s=units_per_10s, windows=windows, wait=self.pause)
         self.tokens = tokens
         self._session = session
         self._clock = clock

@@ -12,12 +12,13 @@ import hashlib
 import json
 import logging
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
 
-from entra_pipeline.orchestration.jobs import WRITES_TAG
+from entra_pipeline.orchestration.jobs import RUN_TAGS
 from entra_pipeline.orchestration.session import DATA_TAG
 
 UNFINISHED: Final = (
@@ -37,20 +38,30 @@ def data_tag(data_dir: Path) -> str:
     return hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:16]
 
 
-def close_dead_runs(instance: dg.DagsterInstance, data_dir: Path, own_run_id: str | None) -> int:
-    """Mark dead runs of this data directory as failed; how many. Call it holding the lock."""
+def close_dead_runs(
+    instance: dg.DagsterInstance,
+    data_dir: Path,
+    own_run_id: str | None,
+    *,
+    tag: str = DATA_TAG,
+    job_tag: Mapping[str, str] = RUN_TAGS,
+) -> int:
+    """Mark dead runs of this data directory as failed; how many. Call it holding the lock.
+
+    `tag` is that of runs which held this very lock, `job_tag` that of runs which wait for it.
+    """
     closed = 0
     for filters in (
-        dg.RunsFilter(tags={DATA_TAG: data_tag(data_dir)}, statuses=list(UNFINISHED)),
-        dg.RunsFilter(tags={WRITES_TAG: "lake"}, statuses=list(UNFINISHED)),
+        dg.RunsFilter(tags={tag: data_tag(data_dir)}, statuses=list(UNFINISHED)),
+        dg.RunsFilter(tags=job_tag, statuses=list(UNFINISHED)),
     ):
         for record in instance.get_run_records(filters):
             run = record.dagster_run
             if run.run_id == own_run_id:
                 continue
-            if DATA_TAG not in run.tags and not _server_is_gone(run.tags.get(_SERVER_TAG)):
+            if tag not in run.tags and not _server_is_gone(run.tags.get(_SERVER_TAG)):
                 continue
-            if run.tags.get(DATA_TAG, data_tag(data_dir)) != data_tag(data_dir):
+            if run.tags.get(tag, data_tag(data_dir)) != data_tag(data_dir):
                 continue
             current = instance.get_run_by_id(run.run_id)
             if current is not None and not current.is_finished:

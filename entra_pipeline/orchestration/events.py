@@ -7,18 +7,21 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from entra_pipeline.lake import CommitInfo, TableStatus
+from entra_pipeline.lake import CommitInfo, Reconciled, TableStatus
 from entra_pipeline.orchestration import specs
 
 
-def materialized(status: TableStatus, info: CommitInfo | None) -> dg.MaterializeResult[None]:
-    """A table that this sync read and committed."""
+def materialized(
+    status: TableStatus, info: CommitInfo | None, reconciled: Reconciled | None = None
+) -> dg.MaterializeResult[None]:
+    """A table that this sync read and committed, and how it compared with a full read."""
     return dg.MaterializeResult(
         asset_key=specs.key(status.table),
         metadata={
             specs.ROW_COUNT: status.rows or 0,
             **_status(status),
             **_cost(status),
+            **_comparison(reconciled),
         },
         data_version=dg.DataVersion(info.digest) if info else None,
     )
@@ -67,3 +70,9 @@ def _cost(status: TableStatus) -> dict[str, int | float]:
         "cost/throttled_seconds": status.throttled_s,
         "cost/seconds": round(status.duration_s, 3),
     }
+
+
+def _comparison(found: Reconciled | None) -> dict[str, int]:
+    if found is None:
+        return {}
+    return {"reconcile/rows": found.rows, "reconcile/differences": found.differences}

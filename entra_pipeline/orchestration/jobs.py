@@ -8,7 +8,7 @@ never hold up the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 
@@ -18,6 +18,8 @@ SYNC: Final = "sync"
 SLOW: Final = "slow"
 EVERYTHING: Final = "everything"
 ACCESS: Final = "access"
+RECONCILE: Final = "reconcile"
+MAINTENANCE: Final = "maintenance"  # made in `maintenance`: it brings no asset up to date
 
 # Runs of jobs that carry this tag wait for one another in Dagster's queue instead of failing on
 # the data directory's lock: see tag_concurrency_limits in dagster.yaml.
@@ -56,6 +58,12 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             _tables(quick + slow) | BOOKS | DERIVED,
             "Read every table, slow ones included, derive access, publish the warehouse.",
         ),
+        _job(
+            RECONCILE,
+            _tables(quick) | BOOKS | DERIVED,
+            "As sync, and compare the tables that are kept by what changed with a full read.",
+            config={"ops": {"read_tables": {"config": {"reconcile": True}}}},
+        ),
         _job(ACCESS, DERIVED, "Derive access from the tables as they are, and publish."),
     ]
     for group in sorted({table.group for table in specs.extracted()}):
@@ -72,7 +80,7 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
 
 def tables_of(job: str) -> list[str]:
     """The tables that a job reads from Graph; none for a job that reads none."""
-    if job in (SYNC, SLOW):
+    if job in (SYNC, SLOW, RECONCILE):
         return table_names(slow=job == SLOW)
     return [t.name for t in specs.extracted() if job in (EVERYTHING, t.group)]
 
@@ -90,12 +98,16 @@ def _tables(names: Iterable[str]) -> dg.AssetSelection:
 
 
 def _job(
-    name: str, selection: dg.AssetSelection, description: str
+    name: str,
+    selection: dg.AssetSelection,
+    description: str,
+    config: dict[str, Any] | None = None,
 ) -> dg.UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         name,
         selection=selection,
         description=description,
+        config=config,
         tags=RUN_TAGS,
         executor_def=dg.in_process_executor,
     )

@@ -22,7 +22,7 @@ from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origin_from_module_name
 from dagster_shared.error import SerializableErrorInfo
 
-from entra_pipeline.lake import Books, DataDirectory, Outcome, SyncRecord, TableStatus
+from entra_pipeline.lake import Books, DataDirectory, Outcome, Reconciled, SyncRecord, TableStatus
 from entra_pipeline.lake.books import rfc3339
 from entra_pipeline.orchestration import home as homes
 from entra_pipeline.orchestration import jobs
@@ -48,6 +48,7 @@ class SyncReport:
     record: SyncRecord
     statuses: Mapping[str, TableStatus]
     problems: tuple[str, ...] = field(default=())
+    reconciled: Mapping[str, Reconciled] = field(default_factory=dict)
 
     @property
     def sync_id(self) -> str:
@@ -82,6 +83,10 @@ class SyncReport:
                 for _, status in sorted(self.statuses.items())
             ],
             "problems": list(self.problems),
+            "reconciled": [
+                {"table": name, "rows": found.rows, "differences": found.differences}
+                for name, found in sorted(self.reconciled.items())
+            ],
         }
 
 
@@ -92,6 +97,7 @@ def run_sync(
     accept_shrink: Iterable[str] = (),
     progress: OnProgress | None = None,
     *,
+    reconcile: bool = False,
     home: Path | None = None,
     verbose: bool = False,
 ) -> SyncReport:
@@ -99,7 +105,8 @@ def run_sync(
 
     `only` names the tables to read (None: all but the slow ones); what is derived is always built
     and published. `progress` is called from reading threads; if it has a method `note`, that is
-    called with a line for each later step. `home` is Dagster's home (None: DAGSTER_HOME, or the
+    called with a line for each later step. `reconcile`: compare the tables that are kept by what
+    changed with a full read. `home` is Dagster's home (None: DAGSTER_HOME, or the
     data directory's own). Dagster's log stays off standard error unless `verbose`.
 
     Raises:
@@ -120,37 +127,46 @@ def run_sync(
         close_dead_runs(instance, directory.path, None)
         definitions = build_definitions(settings, on_progress=progress, holding_lock=True)
         job = definitions.resolve_job_def(jobs.job_for(wanted))
-        run = instance.create_run_for_job(
-            job,
-            run_config={
-                "ops": {
-                    READ_STEP: {
-                        "config": {
-                            "only": wanted,
-                            "full": full,
-                            "accept_shrink": sorted(accept_shrink),
-                        }
-                    }
-                },
-                "loggers": {
-                    "console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}
-                },
-            },
-            tags={**job.run_tags, DATA_TAG: data_tag(directory.path)},
-            remote_job_origin=_origin(job.name),
-        )
-        failures = [
-            event
-            for event in execute_run_iterator(InMemoryJob(job), run, instance)
-            if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
-        ]
-        if any(_interrupted(event) for event in failures):
-            # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
-            raise KeyboardInterrupt
-        problems = [_problem(event) for event in failures]
-        finished = instance.get_run_by_id(run.run_id)
+        config = {"only": wanted, "full": full, "accept_shrink": sorted(accept_shrink)}
+        config["reconcile"] = reconcile
+        tags = {DATA_TAG: data_tag(directory.path)}
+        run_id, problems = run_here(instance, job, {READ_STEP: config}, tags, verbose=verbose)
+        finished = instance.get_run_by_id(run_id)
         sync_id = finished.tags.get(SYNC_TAG) if finished else None
-        return _report(Books(directory), run.run_id, sync_id, problems)
+        return _report(Books(directory), run_id, sync_id, problems)
+
+
+def run_here(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    config: Mapping[str, Mapping[str, Any]],
+    tags: Mapping[str, str],
+    *,
+    verbose: bool = False,
+) -> tuple[str, list[str]]:
+    """Run a job in this process; the run's id and a line for each step that failed.
+
+    `config` is that of its steps, by name. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
+    """
+    level = "DEBUG" if verbose else "CRITICAL"
+    run = instance.create_run_for_job(
+        job,
+        run_config={
+            "ops": {step: {"config": {**given}} for step, given in config.items()},
+            "loggers": {"console": {"config": {"log_level": level}}},
+        },
+        tags={**job.run_tags, **tags},
+        remote_job_origin=_origin(job.name),
+    )
+    failures = [
+        event
+        for event in execute_run_iterator(InMemoryJob(job), run, instance)
+        if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
+    ]
+    if any(_interrupted(event) for event in failures):
+        # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
+        raise KeyboardInterrupt
+    return run.run_id, [_problem(event) for event in failures]
 
 
 def _report(books: Books, run_id: str, sync_id: str | None, problems: list[str]) -> SyncReport:
@@ -160,7 +176,8 @@ def _report(books: Books, run_id: str, sync_id: str | None, problems: list[str])
     statuses = {
         name: status for name, status in books.statuses().items() if status.sync_id == sync_id
     }
-    return SyncReport(run_id, record, statuses, tuple(problems))
+    reconciled = {n: found for n, found in books.reconciled().items() if found.sync_id == sync_id}
+    return SyncReport(run_id, record, statuses, tuple(problems), reconciled)
 
 
 def _problem(event: dg.DagsterEvent) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from entra_pipeline.extract import reconcile
 from entra_pipeline.lake import Books, DataDirectory, Lake, Outcome
 from entra_pipeline.orchestration import jobs, specs
 from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
@@ -25,7 +26,7 @@ from entra_pipeline.settings import Settings
 LOCK_WAIT_S: Final = 900.0
 
 READ_STEP: Final = "read_tables"
-_PUBLISHING: Final = frozenset({jobs.SYNC, jobs.SLOW, jobs.EVERYTHING, jobs.ACCESS})
+_PUBLISHING: Final = frozenset({jobs.SYNC, jobs.SLOW, jobs.EVERYTHING, jobs.ACCESS, jobs.RECONCILE})
 
 
 def sync_resource(
@@ -56,6 +57,7 @@ def sync_resource(
             books = Books(directory)
             books.close_dead_syncs(holding_lock=True)
             _remove(directory.warehouses.glob("stage-*"))
+            _remove(directory.path.glob(reconcile.FOLDER))
             kind, planned = _kind(run), _planned(run)
             sync_id = books.begin_sync(kind, planned)
             instance.add_run_tags(run.run_id, {SYNC_TAG: sync_id})
@@ -103,6 +105,8 @@ def _kind(run: dg.DagsterRun) -> str:
     config = _config(run)
     if config.get("only") or run.asset_selection is not None:
         return "only"
+    if config.get("reconcile"):
+        return jobs.RECONCILE
     return "full" if config.get("full") else run.job_name
 
 

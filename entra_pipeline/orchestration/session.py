@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from entra_pipeline.extract.extraction import Extraction, Progress
+from entra_pipeline.extract.reconcile import reconcile
 from entra_pipeline.lake import (
     Books,
     Counters,
     DataDirectory,
     Lake,
     Outcome,
+    Reconciled,
     SyncRecord,
     TableStatus,
 )
@@ -71,6 +73,7 @@ class Sync:
     publishes: bool
     on_progress: OnProgress | None = None
     statuses: dict[str, TableStatus] = field(default_factory=dict)
+    reconciled: dict[str, Reconciled] = field(default_factory=dict)
     has_published: bool = False
     _failures: list[str] = field(default_factory=list)
     _known: dict[str, TableStatus] | None = None
@@ -157,6 +160,29 @@ class Sync:
             status = settled.get()
             if isinstance(status, BaseException):
                 raise status
+            self.statuses[status.table] = status
+            yield status
+
+    def reconcile(
+        self, tables: Sequence[str], *, accept_shrink: frozenset[str], pause_s: float
+    ) -> Iterator[TableStatus]:
+        """As `read`, and compare the tables kept by what changed with a full read of them."""
+        if not tables:
+            return
+        done = reconcile(
+            self.settings,
+            GraphClient.from_settings(self.settings),
+            self.directory,
+            self.lake,
+            self.books,
+            self.sync_id,
+            tables,
+            accept_shrink=accept_shrink,
+            on_progress=self.on_progress,
+            pause_s=pause_s,
+        )
+        self.reconciled.update(done.verdicts)
+        for status in done.statuses.values():
             self.statuses[status.table] = status
             yield status
 

@@ -22,6 +22,16 @@ EXTRACTED_GROUPS: Final = frozenset({"directory", "activity"})
 WAREHOUSE: Final = dg.AssetKey("warehouse")
 BOOKS: Final = dg.AssetKey("books")
 
+# Evaluated by every sync: the verdict is that of the last reconcile, whenever it was.
+INCREMENTS: Final = dg.AssetCheckSpec(
+    "increments",
+    asset=BOOKS,
+    description=(
+        "When the tables kept by what changed were last compared with a full read (job "
+        "reconcile), no row differed that no change since explains."
+    ),
+)
+
 _KINDS: Final = {
     "directory": frozenset({"entra", "deltalake"}),
     "activity": frozenset({"entra", "deltalake"}),

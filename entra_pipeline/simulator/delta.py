@@ -324,8 +324,10 @@ class Deltas:
             return [_Entry(object_id, removed="changed" if in_bin else "deleted")]
         links = {name: list(targets.items()) for name, targets in held.links.items()}
         if held.reborn:
+            # With all that it has; who knew it already also learns what it has no longer.
             for navigation, targets in self._links(since, object_id):
-                links[navigation] = [(target, False) for target in targets]
+                ended = [link for link in links.get(navigation, ()) if link[1]]
+                links[navigation] = [*ended, *((target, False) for target in targets)]
         changed = None if held.whole else frozenset(held.properties)
         return self._slices(object_id, links, self._options.delta_slice, changed)
 

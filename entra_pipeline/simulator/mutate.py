@@ -9,7 +9,16 @@ how a directory stores or announces changes.
 import random
 from datetime import UTC, datetime
 
-from entra_pipeline.simulator.changes import access, applications, groups, licences, users
+from entra_pipeline.simulator.changes import (
+    access,
+    applications,
+    devices,
+    groups,
+    licences,
+    places,
+    privileges,
+    users,
+)
 from entra_pipeline.simulator.changes.base import Change, Directory, Observe, Session, Step
 
 __all__ = ["Change", "Directory", "mutate"]
@@ -20,6 +29,9 @@ _STEPS: tuple[Step, ...] = (
     *access.STEPS,
     *licences.STEPS,
     *applications.STEPS,
+    *devices.STEPS,
+    *places.STEPS,
+    *privileges.STEPS,
 )
 _WEIGHTS = [weight for _, _, weight in _STEPS]
 _PATIENCE = 200

@@ -22,6 +22,7 @@ from entra_pipeline.tables import (
     policy,
     roles,
     tenant,
+    usage,
 )
 from entra_pipeline.tables.model import Column, Reference, Status, Table
 
@@ -37,6 +38,7 @@ _DECLARED = (
     *devices.TABLES,
     *policy.TABLES,
     *access.TABLES,
+    *usage.TABLES,
     *bookkeeping.TABLES,
 )
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from entra_pipeline import tables
 from entra_pipeline.access import build
 from entra_pipeline.lake.books import Counters, Outcome, SyncRecord, TableStatus
+from entra_pipeline.lake.events import Events
 from entra_pipeline.tables import Status
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -139,7 +140,7 @@ class Tenant:
         self.statuses[table] = TableStatus(table, status, reason=reason)
         return self
 
-    def build(self, stage: Path) -> Path:
+    def build(self, stage: Path, events: Events | None = None) -> Path:
         """Write the tables as Parquet, build the warehouse, give its path."""
         stage.parent.mkdir(parents=True, exist_ok=True)
         files: dict[str, list[str]] = {}
@@ -147,5 +148,5 @@ class Tenant:
             path = stage.parent / f"{name}.parquet"
             pq.write_table(pa.Table.from_pylist(rows, tables.get(name).schema()), path)
             files[name] = [str(path)]
-        build.build(stage, files, self.statuses, syncs=[SYNC], now=NOW)
+        build.build(stage, files, self.statuses, syncs=[SYNC], now=NOW, events=events)
         return stage

@@ -144,6 +144,7 @@ def test_condensed_cycles_are_compared_too(tmp_path: Path) -> None:
         build.grants(stage)
         build.closure(stage, row_budget=10)
         build.counts(stage)
+        build.usage(stage)
         build.finish(stage)
         paths.append(stage)
     check(*paths)

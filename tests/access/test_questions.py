@@ -269,6 +269,13 @@ def test_shapes_of_answers(opened: Open) -> None:
         "depth": 1,
         "paths": 1,
     }
+    unknown = {
+        "used": "unknown",
+        "last_used": None,
+        "used_30d": None,
+        "used_90d": None,
+        "usage_signal": "directory_changes",
+    }
     assert warehouse.who_can(role).to_json()["principals"] == [
         {
             "principal_id": "u",
@@ -279,6 +286,7 @@ def test_shapes_of_answers(opened: Open) -> None:
             "direct": False,
             "depth": 1,
             "paths": 1,
+            **unknown,
         },
         {
             "principal_id": "g",
@@ -289,6 +297,7 @@ def test_shapes_of_answers(opened: Open) -> None:
             "direct": True,
             "depth": 0,
             "paths": 1,
+            **unknown,
         },
     ]
     explained = warehouse.explain(user, role).to_json()

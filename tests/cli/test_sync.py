@@ -76,6 +76,25 @@ def test_status_after_a_sync_has_the_promised_shape(first: Done, env: dict[str, 
     assert "succeeded" in people.out
 
 
+def test_status_tells_how_tables_are_kept_and_how_old_they_are(
+    first: Done, env: dict[str, str]
+) -> None:
+    rows = {row["table"]: row for row in cli("status", "--json", env=env).json["tables"]}
+    modes = {name: rows[name]["mode"] for name in ("users", "role_assignments", "domains")}
+    assert modes == {"users": "changes", "role_assignments": "hints", "domains": "full"}
+    assert rows["synchronization_jobs"]["mode"] == "never"
+    assert rows["synchronization_jobs"]["age_s"] is None
+    users, domains = rows["users"], rows["domains"]
+    assert users["full_as_of"] == users["as_of"]
+    assert users["full_age_s"] == users["age_s"] >= 0
+    assert users["cursor_as_of"] >= users["full_as_of"]  # taken when the reading had begun
+    assert users["cursor_age_s"] <= users["age_s"] < 3600
+    assert domains["cursor_as_of"] is domains["cursor_age_s"] is None
+    assert users["reconciled"] is None
+    people = cli("status", env=env).out
+    assert all(title in people for title in ("Kept by", "Whole read", "Cursor", "changes", "hints"))
+
+
 def test_another_tenant_is_refused_by_name_before_anything_is_read(
     first: Done, env: dict[str, str]
 ) -> None:

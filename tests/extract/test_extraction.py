@@ -139,7 +139,7 @@ def test_a_dependent_table_uses_the_parent_as_it_was_committed_last(rig: Rig) ->
     table = "group_assignment_schedule_instances"
     fresh = rig.sync("groups", table)[table]
     rig.simulator.faults([failing(r"/groups\?")])
-    statuses = rig.sync("groups", table)
+    statuses = rig.sync("groups", table, full=True)
     assert statuses["groups"].status is Status.FORBIDDEN
     status = statuses[table]
     assert (status.status, status.rows) == (Status.PARTIAL, fresh.rows)

@@ -176,15 +176,15 @@ def test_an_empty_answer_is_quarantined_until_it_is_accepted(rig: Rig) -> None:
             }
         ]
     )
-    status = rig.sync("role_assignments")["role_assignments"]
+    status = rig.sync("role_assignments", full=True)["role_assignments"]
     assert status.status is Status.QUARANTINED
     assert "--accept-shrink role_assignments" in (status.reason or "")
     assert (status.rows, status.version) == (before.rows, before.version)
     assert len(rig.rows("role_assignments")) == before.rows
-    accepted = rig.sync("role_assignments", accept_shrink=["role_assignments"])
+    accepted = rig.sync("role_assignments", full=True, accept_shrink=["role_assignments"])
     assert accepted["role_assignments"].status is Status.COMPLETE
     assert rig.rows("role_assignments") == []
-    again = rig.sync("role_assignments")["role_assignments"]
+    again = rig.sync("role_assignments", full=True)["role_assignments"]
     assert again.status is Status.COMPLETE
 
 

@@ -1,6 +1,9 @@
 """Histories and logs are kept small, and say afterwards what they said before."""
 
 import os
+import random
+import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from entra_pipeline.lake import Lake
+from entra_pipeline.lake import Lake, NewerTableError
 from entra_pipeline.lake.metadata import CommitInfo
 from tests.lake.states import TABLES, THINGS, Row, arrow, moment
 
@@ -201,3 +204,144 @@ def test_content_is_copied_before_a_question_would_replay_too_much(tmp_path: Pat
         found = lake.as_of("pairs", moment(number))
         assert found is not None
         assert found.to_pylist() == states[number]
+
+
+def copied(lake: Lake, to: Path) -> Lake:
+    """The same lake elsewhere, its files of the same age."""
+    shutil.copytree(lake.root, to)
+    return Lake(to, TABLES)
+
+
+def listed(lake: Lake) -> set[Path]:
+    return {path.relative_to(lake.root) for path in lake.root.rglob("*") if path.is_file()}
+
+
+def test_trimming_that_was_killed_half_way_leaves_everything_to_read_and_is_ended_later(
+    lake: Lake, tmp_path: Path
+) -> None:
+    go_on(lake, 0, 45)
+    lake.maintain("things")
+    age(lake)
+    go_on(lake, 46, 60)
+    moments = [moment(number) for number in range(0, 60, 6)]
+    before = past(lake, moments)
+    whole = copied(lake, tmp_path / "whole")
+    whole.maintain("things", grace=AT_ONCE)
+    doomed = sorted(listed(lake) - listed(whole))
+    assert {path.parts[0] for path in doomed} == {"things", "things_changes"}
+    assert any("_delta_log" in path.parts for path in doomed)
+    assert any("_delta_log" not in path.parts for path in doomed)
+    chosen = random.Random(3)
+    for number in range(6):
+        killed = copied(lake, tmp_path / f"killed-{number}")
+        for path in chosen.sample(doomed, chosen.randrange(1, len(doomed))):
+            (killed.root / path).unlink()
+        assert past(killed, moments) == before
+        assert killed.read("things").equals(lake.read("things"))
+        killed.maintain("things", grace=AT_ONCE)
+        assert past(killed, moments) == before
+        assert not set(doomed) & listed(killed)
+        go_on(killed, 61, 62)
+
+
+def test_history_that_was_gathered_but_not_named_is_read_as_before_and_gathered_again(
+    lake: Lake,
+) -> None:
+    go_on(lake, 0, 34)
+    moments = [moment(number) for number in range(0, 40, 5)]
+    before, version = past(lake, moments), info_of(lake).version
+    lake.maintain("things")
+    assert info_of(lake).version == version + 1
+    # As if it had been killed before the table named the new history.
+    for path in files(lake, "things", "_delta_log/*"):
+        if path.name.startswith((f"{version + 1:020}", "_last_checkpoint")):
+            path.unlink()
+    assert past(lake, moments) == before
+    age(lake)
+    assert past(lake, moments) == before
+    lake.maintain("things", grace=AT_ONCE)
+    assert past(lake, moments) == before
+    assert len(files(lake, "things_changes")) == 1
+
+
+def test_a_summary_that_was_written_but_not_announced_does_no_harm(lake: Lake) -> None:
+    go_on(lake, 0, 24)
+    lake.maintain("things")
+    announced = {
+        path: path.read_bytes() for path in lake.root.glob("things*/_delta_log/_last_checkpoint")
+    }
+    assert len(announced) == 2
+    age(lake)
+    go_on(lake, 25, 50)
+    lake.maintain("things")
+    for path, content in announced.items():  # killed before it was announced
+        path.write_bytes(content)
+    before = past(lake, [moment(30)])
+    age(lake)
+    lake.maintain("things")
+    assert not (lake.root / "things" / "_delta_log" / f"{26:020}.json").exists()
+    assert past(lake, [moment(30)]) == before
+    assert DeltaTable(lake.root / "things").to_pyarrow_table().num_rows == 52
+    go_on(lake, 51, 52)
+
+
+def test_the_rows_of_a_table_that_became_empty_are_removed_too(lake: Lake) -> None:
+    nothing = THINGS.schema().empty_table()
+    lake.commit(THINGS, arrow(THINGS, [row("a")]), sync_id="s0", as_of=moment(0))
+    lake.commit(THINGS, nothing, sync_id="s1", as_of=moment(1))
+    assert lake.maintain("things") == 0  # somebody may read it still
+    assert len(files(lake, "things")) == 1
+    assert lake.maintain("things", grace=AT_ONCE) == 1
+    assert files(lake, "things") == []
+    assert lake.maintain("things", grace=AT_ONCE, keep=AT_ONCE, now=moment(200)) == 1
+    assert files(lake, "things_changes") == []  # and nobody's name is left
+    assert lake.read("things").num_rows == 0
+
+
+def test_history_of_a_table_that_is_no_longer_read_ends_too(lake: Lake) -> None:
+    go_on(lake, 0, 3)
+    keep = timedelta(days=30)
+    lake.maintain("things", grace=AT_ONCE, keep=keep)
+    assert lake.changes("things").num_rows == 6
+    now = moment(3) + timedelta(days=32)
+    lake.maintain("things", grace=AT_ONCE, keep=keep, now=now)
+    assert lake.changes("things").num_rows == 0
+    assert info_of(lake).known_since == now - keep
+    assert lake.as_of("things", moment(3)) is None
+    found = lake.as_of("things", now)
+    assert found is not None
+    assert found.equals(lake.read("things"))
+
+
+def test_a_copy_of_content_that_was_just_dropped_can_be_read_for_the_grace(
+    tmp_path: Path,
+) -> None:
+    lake = Lake(tmp_path, {"pairs": TABLES["pairs"]}, replay=50)
+    for number in range(8):
+        rows = [{"left": f"{i:04}", "right": str(number)} for i in range(40)]
+        at = moment(number) + timedelta(days=2 * number)
+        lake.commit(TABLES["pairs"], arrow(TABLES["pairs"], rows), sync_id="s", as_of=at)
+    held = {path.name for path in files(lake, "pairs_checkpoints")}
+    assert len(held) >= 2
+    age(lake)
+    keep = timedelta(days=1)
+    lake.maintain("pairs", grace=timedelta(hours=-1), keep=None)  # nothing is old: all are named
+    assert {path.name for path in files(lake, "pairs_checkpoints")} == held
+    lake.maintain("pairs", keep=keep)
+    info = lake.info("pairs")
+    assert info is not None
+    named = {checkpoint.file for checkpoint in info.checkpoints}
+    assert named < held
+    assert {path.name for path in files(lake, "pairs_checkpoints")} == held
+    lake.maintain("pairs", grace=AT_ONCE, keep=keep)
+    assert {path.name for path in files(lake, "pairs_checkpoints")} == named
+
+
+def test_an_older_program_does_not_touch_a_newer_table(lake: Lake) -> None:
+    go_on(lake, 0, 34)
+    newer = Lake(lake.root, {"things": replace(THINGS, version=THINGS.version + 1)})
+    newer.evolve("things")
+    before = listed(lake)
+    with pytest.raises(NewerTableError):
+        lake.maintain("things", grace=AT_ONCE, keep=AT_ONCE)
+    assert listed(lake) == before

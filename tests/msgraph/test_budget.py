@@ -44,6 +44,16 @@ def test_a_batch_of_a_limited_service_counts_each_item(clock):
     assert clock.slept == pytest.approx(60, rel=0.01)
 
 
+def test_a_source_that_does_not_throttle_may_be_read_without_windows(clock):
+    unpaced = Budget(clock, windows={Service.SIGN_IN_ACTIVITY: (10, 60.0)})
+    for _ in range(50):
+        unpaced.acquire(Service.REPORTS, 1, 1, patience=0)
+    assert clock.slept == 0
+    for _ in range(11):
+        unpaced.acquire(Service.SIGN_IN_ACTIVITY, 1, 1, patience=0)
+    assert clock.slept == pytest.approx(60, rel=0.01)
+
+
 def test_the_directory_starts_with_the_documented_limit_and_grows_only_in_silence(clock):
     silent, pressed = Budget(clock), Budget(clock)
     start = pressed.directory.rate

@@ -11,7 +11,8 @@ The rules, each with Microsoft's page:
 - an app role assigned to a group reaches its direct members only ("How to assign users and
   groups to an application": nested groups are not supported);
 - a licence assigned to a group reaches first-level members only ("Group-based licensing"), and
-  which of them have it is what the users say of themselves; who may become a member may have it;
+  which of them have it is what the users say of themselves (licenseAssignmentState: those in
+  state Error or Disabled do not); who may become a member may have it;
 - adding a group to an administrative unit does not add the group's members to it
   ("Administrative units in Microsoft Entra ID": groups);
 - an eligible hold is no active access, and whatever is reached over an eligible hop is eligible;
@@ -144,6 +145,8 @@ class Naive:
     def _licences(self) -> None:
         for user in self.objects.get("users", []):
             for row in user.get("licenseAssignmentStates") or []:
+                if (row.get("state") or "Active").lower() in ("error", "disabled"):
+                    continue  # what could not be given, or was taken back, is not had
                 sku = f"license:{row['skuId']}"
                 group = row.get("assignedByGroup")
                 if group is None:

@@ -18,6 +18,8 @@ class Listener:
     url: str = ""
     answers: Sequence[int] = (204,)
     got: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 @contextmanager
@@ -28,6 +30,8 @@ def listening(answers: Sequence[int] = (204,)) -> Iterator[Listener]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            listener.headers.append(dict(self.headers))
+            listener.bodies.append(body)
             listener.got.append(json.loads(body))
             answer = answers[min(len(listener.got), len(answers)) - 1]
             self.send_response(answer)

@@ -85,6 +85,7 @@ def test_sync_holds_everything_but_the_slow_tables_and_publishes() -> None:
     derived = {t.name for t in tables.TABLES.values() if t.group in ("access", "bookkeeping")}
     assert selected("slow") == {*slow, *derived, "books", "warehouse"}
     assert selected("access") == {*derived, "warehouse"}
+    assert selected("reconcile") == selected("sync")
     assert selected("directory") == {*(table.name for table in EXTRACTED), "books"}
 
 
@@ -107,18 +108,18 @@ def test_the_warehouse_waits_for_the_blocking_checks_of_what_is_derived() -> Non
 
 def test_schedules_start_switched_off_and_alerts_switched_on() -> None:
     repository = defs.get_repository_def()
-    assert {schedule.job_name for schedule in repository.schedule_defs} == {"sync", "slow"}
+    scheduled = {schedule.job_name for schedule in repository.schedule_defs}
+    assert scheduled >= {"sync", "slow", "reconcile", "maintenance"}
     for schedule in repository.schedule_defs:
         assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
-    (sensor,) = repository.sensor_defs
-    assert sensor.name == "failed_run_alert"
+    sensor = repository.get_sensor_def("failed_run_alert")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
 def test_a_run_can_be_asked_for_what_the_command_line_can_ask() -> None:
     fields = defs.resolve_job_def("sync").run_config_schema.config_type.fields["ops"]
     config = fields.config_type.fields["read_tables"].config_type.fields["config"].config_type
-    assert set(config.fields) == {"only", "full", "accept_shrink"}
+    assert set(config.fields) >= {"only", "full", "accept_shrink", "reconcile"}
     assert all(field.description for field in config.fields.values())
 
 

@@ -317,6 +317,29 @@ def test_replayed_changes_come_again_and_change_nothing() -> None:
         assert replayed
 
 
+def test_an_object_that_came_back_is_told_again_with_what_it_lost_since() -> None:
+    with running(users=40, groups=25, seed=2, delta_replays=200) as simulator:
+        client = Client(simulator)
+        rows, link, _ = walk(client, "/groups/delta?$select=id,members")
+        held = links_of(rows)
+        restored = 0
+        for seed in range(60):
+            changes = simulator.mutate(seed=seed, changes=15)
+            restored += sum((c["op"], c["target"]) == ("restore", "groups") for c in changes)
+            rows, link, _ = walk(client, link)
+            for row in rows:
+                if "@removed" in row:
+                    held.pop(row["id"], None)
+                    continue
+                members = held.setdefault(row["id"], set())
+                for member in row.get("members@delta", []):
+                    (members.discard if "@removed" in member else members.add)(member["id"])
+            binned = {row["id"] for row in simulator.truth("deleted_items")}
+            truth = {group: set(each) for group, each in simulator.truth("group_members").items()}
+            assert {g: m - binned for g, m in held.items() if m - binned} == truth, seed
+        assert restored
+
+
 def test_a_forced_reset_points_to_a_fresh_start(changing: Simulator) -> None:
     client = Client(changing)
     _, link, _ = walk(client, "/users/delta?$deltatoken=latest")

@@ -125,7 +125,39 @@ def test_every_kind_of_change_happens() -> None:
         "change an application's credentials",
         "change an enterprise application",
         "delete an application",
+        "rename an application",
+        "change an application's roles",
+        "change an application's scopes",
+        "register a device",
+        "change a device",
+        "take a device from its owner",
+        "delete a device",
+        "create a unit",
+        "rename a unit",
+        "delete a unit",
+        "add a contact",
+        "rename a contact",
+        "delete a contact",
+        "switch a policy",
+        "activate a role",
+        "end an activation of a role",
+        "activate a group",
+        "end an activation of a group",
+        "create a role",
+        "change a role",
+        "delete a role",
     }
+
+
+def test_an_activation_of_a_group_lasts_as_long_as_the_membership() -> None:
+    tenant, changes = changed(3, 3000)
+    assert {"activate a group", "remove a member"} <= {change.reason for change in changes}
+    for row in tenant.objects["group_assignment_schedule_instances"].values():
+        if row["principalId"] in tenant.objects["users"] and (
+            row["groupId"] in tenant.objects["groups"]
+        ):
+            relation = "group_owners" if row["accessId"] == "owner" else "group_members"
+            assert row["principalId"] in tenant.links[relation].get(row["groupId"], ())
 
 
 def test_what_is_reported_is_what_changed() -> None:

@@ -25,7 +25,7 @@ from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.notes import RESTARTED, Notes
 from entra_pipeline.extract.outcome import Verdict, verdict
 from entra_pipeline.lake.events import Events
-from entra_pipeline.lake.spans import Span, missing
+from entra_pipeline.lake.spans import Span, joined, missing
 from entra_pipeline.lake.spans import since as since_moment
 from entra_pipeline.msgraph import (
     SYSTEM,
@@ -52,6 +52,9 @@ PAGE: Final = "1000"
 
 CHUNK: Final = 25_000
 """Events that are held before they are written, whatever the window: bounds the memory."""
+
+PARSING: Final = 2
+"""Pages parsed at once, beside the one on its way: parsing costs more than fetching."""
 
 ATTEMPTS: Final = 3
 """At one request: a smaller window is the better answer to what keeps failing."""
@@ -87,6 +90,7 @@ class Reading:
     replaced: int = 0
     repeated: int = 0
     windows: int = 0
+    read: tuple[Span, ...] = ()  # what this reading asked for and got
     covered: tuple[Span, ...] = ()
     gaps: tuple[Span, ...] = ()
     counts: TableCounts = field(default_factory=TableCounts)
@@ -147,6 +151,7 @@ class _Reader:
         self._notes = Notes()
         self._late = timedelta(minutes=settings.activity_overlap_minutes)
         self._seen: datetime | None = None
+        self._spans: list[Span] = []
         self._windows = self._inserted = self._replaced = self._repeated = self._read = 0
 
     def run(self, since: datetime | None, until: datetime | None) -> Reading:
@@ -184,10 +189,11 @@ class _Reader:
         return None
 
     def _read_all(self, todo: list[Span], until: datetime) -> None:
+        todo = self._still_kept(todo)
         pace = windows.Pace(timedelta(minutes=self._settings.activity_window_minutes))
         # Pages are parsed while the next is on its way, parts written while others are read.
         with (
-            ThreadPoolExecutor(1, "activity-parse") as parsing,
+            ThreadPoolExecutor(PARSING, "activity-parse") as parsing,
             ThreadPoolExecutor(1, "activity-commit") as writing,
         ):
             writer = _Writer(self, writing)
@@ -208,9 +214,37 @@ class _Reader:
                     continue
                 pace.read(pages)
                 self._windows += 1
+                self._spans = joined([*self._spans, window])
                 todo = since_moment(window[1], todo)
                 self._tell(window, until)
             writer.settle(0)
+
+    def _still_kept(self, todo: list[Span]) -> list[Span]:
+        """What is to be read without the days of which Graph has nothing any more.
+
+        Seven days are kept for everybody, thirty for some. One question finds an event from before
+        the first window, which proves that all later ones are kept; another one, when there is
+        none, spares a window for each day that is gone.
+        """
+        now = self._now()
+        certain, oldest = now - windows.KEPT_BY_ALL, now - windows.KEPT
+        if not todo or todo[0][0] >= certain:
+            return todo
+        start, end = todo[0][0], min(certain, todo[-1][1])
+        try:
+            if oldest < start and (page := next(self._pages((oldest, start), top="1"), None)):
+                times = self._rows.page(page.body, Notes()).column(self._table.time)
+                if len(times):
+                    self._seen = pc.min(times).as_py()
+                    return todo
+            page = next(self._pages((start, end), top="1"), None)
+        except (ThrottledError, ServerError, ConnectionFailedError) as error:
+            if error.code in _HOPELESS:
+                raise
+            return todo
+        if page is None or page.next_link or not page.is_empty:
+            return todo
+        return since_moment(end, todo)
 
     def _read_window(self, window: Span, parsing: ThreadPoolExecutor, writer: _Writer) -> int:
         """Read one window and hand its events over; how many pages it had."""
@@ -240,7 +274,7 @@ class _Reader:
                     generation = page.generation
                     self._notes.add(RESTARTED)
                 pending.append(parsing.submit(self._rows.page, page.body, self._notes))
-                settle(1)
+                settle(PARSING)
             settle(0)
         finally:
             for future in pending:
@@ -250,14 +284,14 @@ class _Reader:
         writer.put(held, claim, begun)
         return pages
 
-    def _pages(self, window: Span) -> Iterator[Page]:
+    def _pages(self, window: Span, top: str = PAGE) -> Iterator[Page]:
         start, end = (_text(moment) for moment in window)
         # Only `ge` and `le` are documented, so both ends belong to the window; an event that is
         # exactly there comes twice.
         span = f"{self._property} ge {start} and {self._property} le {end}"
         return self._client.pages(
             self._table.path,
-            {"$filter": span, "$top": PAGE},
+            {"$filter": span, "$top": top},
             table=self._table.name,
             service=Service.REPORTS,
         )
@@ -322,6 +356,7 @@ class _Reader:
             replaced=self._replaced,
             repeated=self._repeated,
             windows=self._windows,
+            read=tuple(self._spans),
             covered=covered,
             gaps=tuple(gaps),
             counts=TableCounts(

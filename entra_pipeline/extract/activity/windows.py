@@ -7,6 +7,7 @@ Source: https://learn.microsoft.com/graph/throttling-limits#reports-service-limi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
 from typing import Final
@@ -41,6 +42,15 @@ class Pace:
         limit = LARGEST if pages <= 1 else max(self._start, self.size)
         if pages <= 1 or self.size < self._start:
             self.size = min(self.size * 2, limit)
+
+
+def unread_since(covered: Sequence[Span], now: datetime) -> datetime:
+    """The first moment that a reading which goes on from what is covered would ask for."""
+    oldest = now - KEPT
+    if not covered:
+        return oldest
+    todo = to_read((covered[0][0], now), list(covered), now)
+    return todo[0][0] if todo else now
 
 
 def to_read(whole: Span, covered: list[Span], now: datetime) -> list[Span]:

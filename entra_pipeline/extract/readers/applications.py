@@ -4,52 +4,26 @@ Here: `/applications`. Not here: service principals (`service_principals`), whic
 but the appId.
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.delta import DoubtError
+from entra_pipeline.extract.followed import FEDERATED, FEDERATION, SECRETS
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import link_rows, read_each, relation, split
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import distinct
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
 
-SECRETS = ("passwordCredentials", "keyCredentials")
-FEDERATED = "federatedIdentityCredentials"
-
 _TEXT = pa.string()
-PASSWORD = pa.struct(
-    [(name, _TEXT) for name in ("keyId", "displayName", "startDateTime", "endDateTime")]
-)
-KEY = pa.struct(
-    [
-        (name, _TEXT)
-        for name in (
-            "keyId",
-            "displayName",
-            "startDateTime",
-            "endDateTime",
-            "type",
-            "usage",
-            "customKeyIdentifier",
-        )
-    ]
-)
-FEDERATION = pa.struct(
-    [
-        *((name, _TEXT) for name in ("id", "name", "issuer", "subject")),
-        ("audiences", pa.list_(_TEXT)),
-    ]
-)
-SECRET_TYPES: dict[str, pa.DataType] = {
-    "passwordCredentials": pa.list_(PASSWORD),
-    "keyCredentials": pa.list_(KEY),
-}
-
+_OWNERS = {"applications": "application", "service_principals": "service_principal"}
+"""Tables whose objects have credentials, and what these call them."""
 
 _Page: TypeAlias = tuple[pa.RecordBatch, pa.RecordBatch, list[str], list[pa.RecordBatch]]
 """Applications, the owners shown, ids of those with more owners, credentials."""
@@ -91,10 +65,30 @@ def _credentials(
     return mapping.rows(table, found, job.notes("credentials"), columns)
 
 
+def _changed(job: Job) -> list[Amendment]:
+    feed = "applications"
+    found = job.round(feed)
+    changed: list[Amendment] = []
+    if job.wants("application_owners"):
+        touched = pa.concat_arrays([found.ids, job.hinted("application_owners")])
+        back = {"users": "ownedObjects", "service_principals": "ownedObjects"}
+        changed.append(
+            increments.unannounced(job, "application_owners", feed, "owners", back, touched)
+        )
+    rows = mapping.rows(job.table(feed), found.items, job.notes(feed))
+    return [*changed, increments.objects(job, feed, found, rows)]
+
+
 def _applications(job: Job) -> None:
+    if job.by_changes(_changed) or is_spared(job):
+        # The credentials, if they are read in full, then list for themselves.
+        job.facts.give("applications.credentials", None)
+        return
     table, owners = job.table("applications"), job.table("application_owners")
     notes, owner_notes = job.notes("applications"), job.notes("application_owners")
     credentials = job.wants("credentials")
+    # Taken now, whichever reader is first: what changes from here on is told again.
+    job.feeds.bookmark(["credentials"], job.notes("credentials"), job.priority)
     listing = Listing(
         table.path,
         {
@@ -103,7 +97,7 @@ def _applications(job: Job) -> None:
             "$expand": "owners($select=id)",
         },
         PageParser(
-            mapping.shape(table, {"owners": mapping.LINKS, **(SECRET_TYPES if credentials else {})})
+            mapping.shape(table, {"owners": mapping.LINKS, **(SECRETS if credentials else {})})
         ),
         job.label("applications", "application_owners"),
         # Selecting keyCredentials brings a limit of its own: 150 requests a minute.
@@ -144,12 +138,52 @@ def _applications(job: Job) -> None:
         )
 
 
+def is_spared(job: Job) -> bool:
+    """Whether a reader that only runs for the credentials' sake need not: they go by changes."""
+    return not job.wants(*job.reader.tables) and job.feeds.can(["credentials"])
+
+
+def _changed_credentials(job: Job) -> list[Amendment]:
+    """All credentials of the objects that changed; and the federated ones that hints point at."""
+    name = "credentials"
+    batches: list[pa.RecordBatch] = []
+    touched: list[Array] = []
+    for feed, kind in _OWNERS.items():
+        found = job.round(feed)
+        for secret in SECRETS:
+            increments.said(job, name, "owner_id", found.ids, pc.struct_field(found.items, secret))
+        batches += secrets(job, found.items, kind)
+        touched += [found.ids, found.removed]
+    known = pa.concat_arrays(touched)
+    hinted = job.hinted(name).filter(pc.invert(pc.is_in(job.hinted(name), value_set=known)))
+    # Passwords and certificates are told by the feeds: those of the others stay as they are.
+    kept = increments.stored(job, name, "owner_id", hinted)
+    kept = kept.filter(pc.not_equal(kept.column("kind"), "federated"))
+    read, partial = _read_federated(
+        job, [*job.round("applications").ids.to_pylist(), *hinted.to_pylist()]
+    )
+    if partial is not None:
+        raise DoubtError(partial.reason)
+    rows = pa.Table.from_batches([*batches, *read], schema=job.table(name).schema())
+    within = pa.concat_arrays([known, hinted])
+    return [
+        Amendment(
+            name,
+            pa.concat_tables([kept, rows]),
+            within=("owner_id", within) if len(within) else None,
+        )
+    ]
+
+
 def _all_credentials(job: Job) -> None:
     """Credentials of both kinds of owner, and the federated ones, which no listing selects."""
+    if job.by_changes(_changed_credentials):
+        return
     federated, partial = _federated(job)
     batches: list[pa.RecordBatch] = []
-    for source in ("applications", "service_principals"):
-        batches += job.fact(f"{source}.credentials")
+    for source in _OWNERS:
+        given = job.fact(f"{source}.credentials")
+        batches += _secrets_alone(job, source) if given is None else given
     job.publish("credentials", [*batches, *federated], partial=partial)
 
 
@@ -171,18 +205,36 @@ def _federated(job: Job) -> tuple[list[pa.RecordBatch], Partial | None]:
     pages = job.source.read_listed(
         listing, notes, convert, lambda page: job.counted("credentials", page[0].num_rows)
     )
-    read, partial = read_each(
+    read, partial = _read_federated(job, (key for page in pages for key in page[1]))
+    return [*(page[0] for page in pages), *read], partial
+
+
+def _read_federated(
+    job: Job, applications: Iterable[str]
+) -> tuple[list[pa.RecordBatch], Partial | None]:
+    return read_each(
         job,
         "credentials",
         PageParser(FEDERATION),
-        (
-            (key, f"/applications/{key}/{FEDERATED}?$top={PAGE}")
-            for page in pages
-            for key in page[1]
-        ),
+        ((key, f"/applications/{key}/{FEDERATED}?$top={PAGE}") for key in applications),
         lambda ids, items: _credentials(job, items, ids, "application", "federated"),
     )
-    return [*(page[0] for page in pages), *read], partial
+
+
+def _secrets_alone(job: Job, source: str) -> list[pa.RecordBatch]:
+    """Passwords and certificates by a listing of their owners that says nothing else."""
+    listing = Listing(
+        job.table(source).path,
+        {"$select": ",".join(("id", *SECRETS)), "$top": PAGE},
+        PageParser(pa.struct([("id", _TEXT), *SECRETS.items()])),
+        job.label("credentials"),
+        service=Service.KEY_CREDENTIALS,
+        priority=job.priority,
+    )
+    pages = job.source.read_listed(
+        listing, job.notes("credentials"), lambda items: secrets(job, items, _OWNERS[source])
+    )
+    return [batch for page in pages for batch in page]
 
 
 READERS = (

@@ -20,7 +20,7 @@ from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError
 from entra_pipeline.extract.fanout import Answered, FanOut, copied, joined
-from entra_pipeline.extract.feeds import PRINCIPALS
+from entra_pipeline.extract.followed import PRINCIPALS
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.memberships import Memberships
 from entra_pipeline.extract.nested import Refusals, Split, both, split
@@ -46,13 +46,16 @@ and most groups are small."""
 def _changed(job: Job) -> list[Amendment]:
     """The changed groups, those that are gone, and the members that came and went."""
     table = job.table("groups")
-    members = increments.relation(job, "group_members", "groups", "members", "memberOf", PRINCIPALS)
+    name = "group_members"
+    members: list[Amendment] = []
+    if job.wants(name):
+        members.append(increments.relation(job, name, "groups", "members", "memberOf", PRINCIPALS))
     found = job.round("groups")
     rows = mapping.rows(table, found.items, job.notes("groups"), _computed(found.items))
     if (hidden := hidden_members(job, rows.column("visibility"))) is not None:
         raise DoubtError(hidden.reason)
     _give_role_assignable(job, rows, found.removed)
-    return [members, increments.objects(job, "groups", found, rows)]
+    return [*members, increments.objects(job, "groups", found, rows)]
 
 
 def _give_role_assignable(job: Job, changed: pa.RecordBatch, removed: Array) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from entra_pipeline.extract import increments, mapping, values
+from entra_pipeline.extract import increments, mapping, pointed, values
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.job import Amendment, Job, Reader
 from entra_pipeline.extract.notes import Notes
 from entra_pipeline.extract.parse import PageParser
+from entra_pipeline.extract.small import Small, read_small
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
-from entra_pipeline.tables import tiers
+from entra_pipeline.tables import get, tiers
 
 Compute = Callable[[Structs, Notes], Mapping[str, Array]]
 
@@ -40,18 +41,33 @@ def read_list(
     `top`: the page size to ask for, None where Graph does not page or documents no `$top`;
     `counted`: compare with Graph's count.
     """
+
+    def changed(job: Job) -> list[Amendment]:
+        found, notes = job.round(name), job.notes(name)
+        rows = mapping.rows(job.table(name), found.items, notes, compute(found.items, notes))
+        return [increments.objects(job, name, found, rows)]
+
+    if not job.by_changes(changed):
+        list_whole(job, name, compute, top=top, select=select, counted=counted, service=service)
+
+
+def list_whole(
+    job: Job,
+    name: str,
+    compute: Compute = nothing,
+    *,
+    top: str | None = PAGE,
+    select: bool = True,
+    counted: bool = False,
+    service: Service = Service.DIRECTORY,
+) -> None:
+    """Read a table that is one list and publish it; the parameters as for `read_list`."""
     table = job.table(name)
     notes = job.notes(name)
 
     def convert(items: Structs) -> pa.RecordBatch:
         return mapping.rows(table, items, notes, compute(items, notes))
 
-    def changed(job: Job) -> list[Amendment]:
-        found = job.round(name)
-        return [increments.objects(job, name, found, convert(found.items))]
-
-    if job.by_changes(changed):
-        return
     params = {"$select": mapping.select(table)} if select else {}
     if top is not None:
         params["$top"] = top
@@ -69,6 +85,8 @@ def read_list(
 
     if counted:
         batches = job.source.read_counted(listing, notes, convert, distinct("id"), arrived=arrived)
+    elif name in _SMALL:
+        batches = read_small(job, _SMALL, name, listing, notes, convert, arrived)
     else:
         batches = job.source.read(listing, notes, convert, arrived)
     job.publish(name, batches)
@@ -145,12 +163,77 @@ def _role_definitions(job: Job) -> None:
     read_list(job, "role_definitions", _role_definition, top=None)
 
 
+_INSTANCES = 100
+"""Instances that Graph puts on a page."""
+
+
+def _held_roles(
+    job: Job,
+    name: str,
+    compute: Compute = nothing,
+    *,
+    top: str | None = None,
+    service: Service = Service.GOVERNANCE,
+) -> None:
+    """Read a table of who holds which role, or what may have changed of it, and publish it."""
+
+    def changed(job: Job) -> list[Amendment]:
+        touched = _holders(job, name)
+        pointed.worthwhile(job, name, touched, int(top or _INSTANCES))
+        table = job.table(name)
+        asked = f"{table.path}?$select={mapping.select(table)}&$filter=principalId eq "
+        return [
+            pointed.read_again(
+                job,
+                name,
+                "principal_id",
+                touched,
+                lambda key: f"{asked}'{key}'{f'&$top={top}' if top else ''}",
+                compute,
+                service=service,
+            )
+        ]
+
+    if not job.by_changes(changed):
+        list_whole(job, name, compute, top=top, service=service)
+
+
+def _holders(job: Job, name: str) -> Array:
+    """Whose roles are to be read again."""
+    ids = [job.hinted(name)]
+    lives = set(job.lives().to_pylist())
+    scopes = job.lake.read(name, ("principal_id", "directory_scope_id"))
+    # A role may be for one object that is gone: its scope ends with the object's id.
+    ids.append(
+        pa.array(
+            [
+                holder
+                for holder, scope in zip(*(c.to_pylist() for c in scopes.columns), strict=True)
+                if holder in lives or (scope or "").rpartition("/")[2] in lives
+            ],
+            pa.string(),
+        )
+    )
+    if name != "role_assignments":
+        ids += [pointed.due(job, name, "principal_id"), _moved_in_groups(job)]
+    return pointed.together(ids)
+
+
+def _moved_in_groups(job: Job) -> Array:
+    """Who became, or ceased to be, a member of a role-assignable group: PIM derives instances."""
+    links = job.round("groups").links["members"]
+    groups = pc.unique(links.column("owner").combine_chunks())
+    special = pointed.role_assignable(job, groups)
+    moved = links.filter(pc.is_in(links.column("owner"), value_set=special))
+    return moved.column("other").combine_chunks()
+
+
 def _role_assignments(job: Job) -> None:
-    read_list(job, "role_assignments")
+    _held_roles(job, "role_assignments", top=PAGE, service=Service.DIRECTORY)
 
 
 def _role_assignment_instances(job: Job) -> None:
-    read_list(job, "role_assignment_schedule_instances", top=None, service=Service.GOVERNANCE)
+    _held_roles(job, "role_assignment_schedule_instances")
 
 
 def eligible(items: Structs, notes: Notes) -> Mapping[str, Array]:
@@ -159,13 +242,7 @@ def eligible(items: Structs, notes: Notes) -> Mapping[str, Array]:
 
 
 def _role_eligibility_instances(job: Job) -> None:
-    read_list(
-        job,
-        "role_eligibility_schedule_instances",
-        eligible,
-        top=None,
-        service=Service.GOVERNANCE,
-    )
+    _held_roles(job, "role_eligibility_schedule_instances", eligible)
 
 
 # ---- consents and policies ---------------------------------------------------------------------
@@ -209,28 +286,43 @@ _DELETED_PROPERTIES = {
 }
 
 
+def _small_lists() -> dict[str, Small]:
+    small = {name: Small(name, get(name).path, {}) for name in ("organization", "domains")}
+    for name in ("subscribed_skus", "role_definitions"):
+        small[name] = Small(name, get(name).path, {"$select": mapping.select(get(name))})
+    for kind in _DELETED:
+        properties = ("id", "displayName", "deletedDateTime", *_DELETED_PROPERTIES.get(kind, ()))
+        small[kind] = Small(
+            "deleted_items",
+            f"/directory/deletedItems/microsoft.graph.{kind}",
+            {"$select": ",".join(properties), "$top": PAGE},
+        )
+    return small
+
+
+_SMALL: Mapping[str, Small] = _small_lists()
+"""By table, or kind of deleted objects: lists without a feed that are a page or two long."""
+
+
 def _deleted_items(job: Job) -> None:
     table = job.table("deleted_items")
     notes = job.notes("deleted_items")
     parser = PageParser(mapping.shape(table))
     batches: list[pa.RecordBatch] = []
     for kind, ours in _DELETED.items():
-        properties = ("id", "displayName", "deletedDateTime", *_DELETED_PROPERTIES.get(kind, ()))
+        small = _SMALL[kind]
         listing = Listing(
-            f"/directory/deletedItems/microsoft.graph.{kind}",
-            {"$select": ",".join(properties), "$top": PAGE},
-            parser,
-            job.label("deleted_items"),
-            priority=job.priority,
+            small.path, small.params, parser, job.label("deleted_items"), priority=job.priority
         )
 
         def convert(items: Structs, ours: str = ours) -> pa.RecordBatch:
             kinds = pa.array([ours] * len(items), pa.string())
             return mapping.rows(table, items, notes, {"kind": kinds})
 
-        batches += job.source.read(
-            listing, notes, convert, lambda batch: job.counted("deleted_items", batch.num_rows)
-        )
+        def arrived(batch: pa.RecordBatch) -> None:
+            job.counted("deleted_items", batch.num_rows)
+
+        batches += read_small(job, _SMALL, kind, listing, notes, convert, arrived)
     job.publish("deleted_items", batches)
 
 

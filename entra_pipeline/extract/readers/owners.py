@@ -12,7 +12,7 @@ from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
 from entra_pipeline.extract.delta import DoubtError
-from entra_pipeline.extract.feeds import FOLLOWED
+from entra_pipeline.extract.followed import FOLLOWED
 from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import link_rows, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING
@@ -120,15 +120,16 @@ def hidden_members(job: Job, visibility: Array) -> Partial | None:
 
 def _changed_units(job: Job) -> list[Amendment]:
     feed = "administrative_units"
-    principals = [each for each in FOLLOWED["administrative_unit_members"] if each != feed]
-    members = increments.relation(
-        job, "administrative_unit_members", feed, "members", "memberOf", principals
-    )
+    name = "administrative_unit_members"
+    principals = [each for each in FOLLOWED[name] if each != feed]
+    members: list[Amendment] = []
+    if job.wants(name):
+        members.append(increments.relation(job, name, feed, "members", "memberOf", principals))
     found = job.round(feed)
     rows = mapping.rows(job.table(feed), found.items, job.notes(feed))
     if (hidden := hidden_members(job, rows.column("visibility"))) is not None:
         raise DoubtError(hidden.reason)
-    return [members, increments.objects(job, feed, found, rows)]
+    return [*members, increments.objects(job, feed, found, rows)]
 
 
 def _units(job: Job) -> None:
@@ -137,7 +138,24 @@ def _units(job: Job) -> None:
     read_related(job, UNITS)
 
 
+def _changed_devices(job: Job) -> list[Amendment]:
+    feed = "devices"
+    found = job.round(feed)
+    changed: list[Amendment] = []
+    if job.wants("device_owners"):
+        # Devices change all day long; only these may have got or lost owners.
+        touched = pa.concat_arrays([job.fresh(feed), job.hinted("device_owners")])
+        back = {"users": "ownedDevices"}
+        changed.append(
+            increments.unannounced(job, "device_owners", feed, "registeredOwners", back, touched)
+        )
+    rows = mapping.rows(job.table(feed), found.items, job.notes(feed))
+    return [*changed, increments.objects(job, feed, found, rows)]
+
+
 def _devices(job: Job) -> None:
+    if job.by_changes(_changed_devices):
+        return
     read_related(job, DEVICES)
 
 

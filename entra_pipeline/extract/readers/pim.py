@@ -5,9 +5,9 @@ Here: the reads group by group. Not here: PIM for directory roles (`lists`), whi
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import mapping, pointed
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import both, read_each
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import eligible, nothing
@@ -17,12 +17,44 @@ from entra_pipeline.msgraph import Service
 TABLES = ("group_eligibility_schedule_instances", "group_assignment_schedule_instances")
 
 
+def _changed(job: Job) -> list[Amendment]:
+    return [_pointed_at(job, name) for name in TABLES if job.wants(name)]
+
+
+def _pointed_at(job: Job, name: str) -> Amendment:
+    """What is read again: groups that hints, their own return or the time point at."""
+    named = pa.array(job.settings.pim_groups, pa.string())
+    # Of other groups Graph is never asked, so a full read would not show them.
+    hinted = pointed.together([job.hinted(name), job.fresh("groups")])
+    ours = pointed.role_assignable(job, hinted)
+    touched = pointed.together(
+        [
+            hinted.filter(pc.is_in(hinted, value_set=pa.concat_arrays([ours, named]))),
+            pointed.due(job, name, "group_id"),
+            pointed.naming(job, name, "principal_id", job.lives(), "group_id"),
+        ]
+    )
+    path = job.table(name).path
+    return pointed.read_again(
+        job,
+        name,
+        "group_id",
+        touched,
+        lambda key: f"{path}?$filter=groupId eq '{key}'",
+        eligible if "eligibility" in name else nothing,
+        gone=job.round("groups").removed,
+        service=Service.GOVERNANCE,
+    )
+
+
 def _instances(job: Job) -> None:
     """Graph answers for one group or principal at a time only, and names no onboarded groups.
 
     So role-assignable groups are asked about, and those that the settings name.
     Source: https://learn.microsoft.com/graph/api/privilegedaccessgroup-list-eligibilityscheduleinstances
     """
+    if job.by_changes(_changed):
+        return
     special, stale = _role_assignable(job)
     groups = list(dict.fromkeys([*special, *job.settings.pim_groups]))
     for name in TABLES:

@@ -6,22 +6,23 @@ group memberships (`groups`) and the publication of their credentials (`applicat
 
 import pyarrow as pa
 
-from entra_pipeline.extract import mapping
+from entra_pipeline.extract import increments, mapping, pointed
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.job import Job, Partial, Reader
+from entra_pipeline.extract.delta import WholeError
+from entra_pipeline.extract.followed import PRINCIPALS, ROLES, SCOPES, SECRETS
+from entra_pipeline.extract.job import Amendment, Job, Partial, Reader
 from entra_pipeline.extract.nested import both, link_rows, read_each, relation, split
 from entra_pipeline.extract.notes import DROPPED_BY_SETTING, Notes
 from entra_pipeline.extract.parse import PageParser
-from entra_pipeline.extract.readers.applications import SECRET_TYPES, SECRETS, secrets
-from entra_pipeline.extract.readers.lists import distinct
+from entra_pipeline.extract.readers.applications import is_spared, secrets
+from entra_pipeline.extract.readers.lists import distinct, nothing
 from entra_pipeline.extract.source import PAGE, Listing
 from entra_pipeline.msgraph import Service
 from entra_pipeline.tables import Table, tiers
 
-ROLES = "appRoles"
-SCOPES = "oauth2PermissionScopes"
 _CHILDREN = {"app_roles": ROLES, "delegated_permissions": SCOPES}
+_ASSIGNED = "appRoleAssignedTo"
 _TEXT = pa.string()
 
 
@@ -50,14 +51,57 @@ class _Page:
         self.credentials = secrets(job, items, "service_principal") if credentials else []
 
 
+def _changed(job: Job) -> list[Amendment]:
+    """The changed service principals with what they offer, and those who are gone."""
+    feed = "service_principals"
+    found = job.round(feed)
+    touched = pa.concat_arrays([found.ids, found.removed])
+    changed: list[Amendment] = []
+    for name, relationship in _CHILDREN.items():
+        lists = pc.struct_field(found.items, relationship)
+        increments.said(job, name, "resource_id", found.ids, lists)
+        offered = _offered(job.table(name), found.items, relationship, job.notes(name))
+        changed.append(
+            Amendment(
+                name,
+                pa.Table.from_batches([offered]),
+                within=("resource_id", touched) if len(touched) else None,
+            )
+        )
+    if job.wants("service_principal_owners"):
+        name = "service_principal_owners"
+        owners = pa.concat_arrays([found.ids, job.hinted(name)])
+        back = {"users": "ownedObjects", feed: "ownedObjects"}
+        changed.append(increments.unannounced(job, name, feed, "owners", back, owners))
+    rows = mapping.rows(job.table(feed), found.items, job.notes(feed), _computed(found.items))
+    _give_provisionable(job, rows, touched)
+    return [*changed, increments.objects(job, feed, found, rows)]
+
+
+def _give_provisionable(job: Job, changed: pa.RecordBatch, touched: Array) -> None:
+    """The fact as the table will have it."""
+    columns = ("id", "service_principal_type")
+    stored = job.lake.read("service_principals", columns)
+    stored = stored.filter(pc.invert(pc.is_in(stored.column("id"), value_set=touched)))
+    now = pa.Table.from_batches([changed]).select(columns).cast(stored.schema)
+    together = pa.concat_tables([stored, now])
+    job.facts.give("service_principals.provisionable", _no_identities(together))
+
+
 def _service_principals(job: Job) -> None:
+    if job.by_changes(_changed) or is_spared(job):
+        # The credentials, if they are read in full, then list for themselves.
+        job.facts.give("service_principals.credentials", None)
+        return
     table = job.table("service_principals")
     credentials = job.wants("credentials")
+    # Taken now, whichever reader is first: what changes from here on is told again.
+    job.feeds.bookmark(["credentials"], job.notes("credentials"), job.priority)
     further: dict[str, pa.DataType] = {
         ROLES: mapping.child(job.table("app_roles")),
         SCOPES: mapping.child(job.table("delegated_permissions")),
         "owners": mapping.LINKS,
-        **(SECRET_TYPES if credentials else {}),
+        **(SECRETS if credentials else {}),
     }
     listing = Listing(
         table.path,
@@ -191,15 +235,43 @@ def _without(rows: "pa.RecordBatch | pa.Table", column: str, ids: Array | None) 
 # ---- app role assignments ----------------------------------------------------------------------
 
 
+def _changed_assignments(job: Job) -> list[Amendment]:
+    """The assignments of applications that hints point at, that are new, or that lost a holder."""
+    name = "app_role_assignments"
+    lives = [job.lives(), *(job.round(feed).removed for feed in PRINCIPALS)]
+    touched = pointed.together(
+        [
+            job.hinted(name),
+            job.fresh("service_principals"),
+            pointed.naming(job, name, "principal_id", pointed.together(lives), "resource_id"),
+        ]
+    )
+    applications = job.lake.info("service_principals")
+    if applications is not None and len(touched) > max(100, applications.rows // 2):
+        raise WholeError(f"{len(touched)} applications may have other assignments")
+    again = pointed.read_again(
+        job,
+        name,
+        "resource_id",
+        touched,
+        lambda key: f"/servicePrincipals/{key}/{_ASSIGNED}?$top={PAGE}",
+        nothing,
+        gone=job.round("service_principals").removed,
+    )
+    return [again]
+
+
 def _assignments(job: Job) -> None:
     """Who got which app role.
 
     One listing with `$expand` shows the assignments of most applications whole, and saves a
     request for each of the many that nobody is assigned to.
     """
+    if job.by_changes(_changed_assignments):
+        return
     name = "app_role_assignments"
     table, notes = job.table(name), job.notes(name)
-    relationship = "appRoleAssignedTo"
+    relationship = _ASSIGNED
     listing = Listing(
         "/servicePrincipals",
         {"$select": "id", "$top": PAGE, "$expand": relationship},

@@ -9,8 +9,7 @@ import pyarrow as pa
 from entra_pipeline.extract import increments, mapping
 from entra_pipeline.extract.arrow import Array, Structs
 from entra_pipeline.extract.arrow import compute as pc
-from entra_pipeline.extract.delta import DoubtError
-from entra_pipeline.extract.feeds import LICENSES as STATES
+from entra_pipeline.extract.followed import LICENSES as STATES
 from entra_pipeline.extract.job import Amendment, Job, Reader
 from entra_pipeline.extract.parse import PageParser
 from entra_pipeline.extract.readers.lists import distinct, read_list
@@ -45,9 +44,8 @@ def _changed(job: Job) -> list[Amendment]:
     """The changed users, those who are gone, and those whose manager came or went."""
     users = job.table("users")
     found = job.round("users")
-    unsaid = found.ids.filter(pc.struct_field(found.items, STATES).is_null())
-    if increments.stored(job, "license_assignments", "user_id", unsaid, ("user_id",)).num_rows:
-        raise DoubtError("users with licences came without them")
+    states = pc.struct_field(found.items, STATES)
+    increments.said(job, "license_assignments", "user_id", found.ids, states)
     nobody = pa.nulls(len(found.items), pa.string())
     rows = mapping.rows(users, found.items, job.notes("users"), {"manager_id": nobody})
     people = increments.managers(job, pa.Table.from_batches([rows], schema=users.schema()))

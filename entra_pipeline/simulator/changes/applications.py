@@ -88,26 +88,100 @@ def change_service_principal(s: Session) -> bool:
     return s.patch("service_principals", found, {name: value})
 
 
+def rename_application(s: Session) -> bool:
+    """Another name for a registration, and so for its service principal."""
+    found = s.some("applications")
+    if not found:
+        return False
+    name = f"Renamed application {s.rng.getrandbits(20)}"
+    s.patch("applications", found, {"displayName": name})
+    for principal in _principals_of(s, found):
+        s.patch("service_principals", principal, {"displayName": name, "appDisplayName": name})
+    return True
+
+
+def change_app_roles(s: Session) -> bool:
+    """A further role of an application, or one that nobody holds is taken away."""
+    found = s.some("applications")
+    if not found:
+        return False
+    roles = s.objects["applications"][found].get("appRoles") or []
+    principals = _principals_of(s, found)
+    held = {
+        row["appRoleId"]
+        for principal in principals
+        for row in s.rows_naming("app_role_assignments", principal)
+    }
+    free = [role["id"] for role in roles if role["id"] not in held]
+    if free and s.rng.random() < 0.5:
+        gone = s.rng.choice(free)
+        roles = [role for role in roles if role["id"] != gone]
+    else:
+        number = s.rng.getrandbits(20)
+        role = {
+            "allowedMemberTypes": ["User"],
+            "description": "Added later",
+            "displayName": f"Role {number}",
+            "id": new_id(s.rng),
+            "isEnabled": True,
+            "origin": "Application",
+            "value": f"Role.{number}",
+        }
+        roles = [*roles, role]
+    s.patch("applications", found, {"appRoles": roles})
+    for principal in principals:
+        s.patch("service_principals", principal, {"appRoles": roles})
+    return True
+
+
+def change_scopes(s: Session) -> bool:
+    """An enterprise application offers a further delegated permission."""
+    found = s.some("service_principals")
+    if not found:
+        return False
+    number = s.rng.getrandbits(20)
+    scope = {
+        "adminConsentDescription": "Added later",
+        "adminConsentDisplayName": f"Scope {number}",
+        "id": new_id(s.rng),
+        "isEnabled": True,
+        "origin": "Application",
+        "type": "User",
+        "userConsentDescription": None,
+        "userConsentDisplayName": None,
+        "value": f"Scope.{number}",
+    }
+    held = s.objects["service_principals"][found].get("oauth2PermissionScopes") or []
+    return s.patch("service_principals", found, {"oauth2PermissionScopes": [*held, scope]})
+
+
 def delete_application(s: Session) -> bool:
     """Soft-delete a registration; its service principal goes with it."""
     found = s.some("applications")
     if not found:
         return False
-    app_id = s.objects["applications"][found].get("appId")
-    principals = [
-        key
-        for key, row in s.objects["service_principals"].items()
-        if app_id and row.get("appId") == app_id
-    ]
+    principals = _principals_of(s, found)
     s.soft_delete("applications", found)
     for principal in principals:
         s.soft_delete("service_principals", principal)
     return True
 
 
+def _principals_of(s: Session, application: str) -> list[str]:
+    app_id = s.objects["applications"][application].get("appId")
+    return [
+        key
+        for key, row in s.objects["service_principals"].items()
+        if app_id and row.get("appId") == app_id
+    ]
+
+
 STEPS: tuple[Step, ...] = (
     ("register an application", register_application, 1),
     ("change an application's credentials", change_credentials, 2),
     ("change an enterprise application", change_service_principal, 2),
+    ("rename an application", rename_application, 1),
+    ("change an application's roles", change_app_roles, 1),
+    ("change an application's scopes", change_scopes, 1),
     ("delete an application", delete_application, 1),
 )

@@ -55,6 +55,10 @@ def remove_member(s: Session) -> bool:
         return False
     if found:
         inherit(s, *found, gained=False)
+        # An assignment that PIM keeps for the membership ends with it ("PIM for groups").
+        for row in s.rows_naming("group_assignment_schedule_instances", found[1]):
+            if row["groupId"] == found[0] and row.get("accessId") == "member":
+                s.remove("group_assignment_schedule_instances", row["id"])
     return True
 
 
@@ -115,7 +119,8 @@ def add_owner(s: Session) -> bool:
             ("device_owners", "devices"),
         )
     )
-    owner = s.some("users" if s.rng.random() < 0.9 else "service_principals")
+    people = s.rng.random() < 0.9 or relation == "device_owners"  # devices belong to people
+    owner = s.some("users" if people else "service_principals")
     return s.link(relation, s.some(collection), owner)
 
 
@@ -124,7 +129,14 @@ def remove_owner(s: Session) -> bool:
     relation = s.rng.choice(
         ("group_owners", "group_owners", "application_owners", "service_principal_owners")
     )
-    return s.unlink(relation, s.some_link(relation, lambda _: True))
+    found = s.some_link(relation, lambda _: True)
+    if not s.unlink(relation, found):
+        return False
+    if found and relation == "group_owners":
+        for row in s.rows_naming("group_assignment_schedule_instances", found[1]):
+            if row["groupId"] == found[0] and row.get("accessId") == "owner":
+                s.remove("group_assignment_schedule_instances", row["id"])
+    return True
 
 
 def create_group(s: Session) -> bool:

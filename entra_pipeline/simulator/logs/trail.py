@@ -36,8 +36,10 @@ _WORDS = {
     "orgContact": "Other",
     "application": "Application",
     "administrativeUnit": "AdministrativeUnit",
+    "role_definitions": "Role",
+    "conditional_access_policies": "Policy",
 }
-"""Graph's type -> the word for it in `targetResources`."""
+"""Graph's type, or a collection of what is no directory object -> the word in `targetResources`."""
 
 _LIVES: dict[str, tuple[str, dict[str, str]]] = {
     "users": (
@@ -84,6 +86,27 @@ _LIVES: dict[str, tuple[str, dict[str, str]]] = {
         "Device",
         {"put": "Add device", "patch": "Update device", "remove": "Delete device"},
     ),
+    "administrative_units": (
+        "AdministrativeUnit",
+        {
+            "put": "Add administrative unit",
+            "patch": "Update administrative unit",
+            "remove": "Delete administrative unit",
+        },
+    ),
+    "contacts": (
+        "Contact",
+        {"put": "Add contact", "patch": "Update contact", "remove": "Delete contact"},
+    ),
+    "role_definitions": (
+        "RoleManagement",
+        {
+            "put": "Add role definition",
+            "patch": "Update role definition",
+            "remove": "Delete role definition",
+        },
+    ),
+    "conditional_access_policies": ("Policy", {"patch": "Update conditional access policy"}),
 }
 """Collection -> category, and what happens to its objects."""
 _OPERATIONS = {"put": "Add", "patch": "Update", "restore": "Update"}
@@ -126,6 +149,7 @@ class Trail:
             "role_assignment_schedule_instances": self._pim_role,
             "role_eligibility_schedule_instances": self._eligible_role,
             "group_eligibility_schedule_instances": self._eligible_group,
+            "group_assignment_schedule_instances": self._assigned_group,
             "app_role_assignments": self._app_role,
             "oauth2_permission_grants": self._consent,
         }
@@ -216,7 +240,7 @@ class Trail:
         name = names.get(operation)
         if name is None:
             return []
-        kind = _WORDS[KINDS[collection]]
+        kind = _WORDS[KINDS.get(collection, collection)]
         if operation == "patch":
             return self._updates(category, name, kind, before, after)
         properties = []
@@ -353,10 +377,25 @@ class Trail:
         return [(key, str(value)) for key, value in told.items() if value is not None]
 
     def _eligible_group(self, operation: str, row: JsonObject) -> list[_Entry]:
-        given = operation == "put"
+        given, access = operation == "put", row.get("accessId") or "member"
         verb, word = ("Add", "to") if given else ("Remove", "from")
-        access = row.get("accessId") or "member"
         name = f"{verb} eligible {access} {word} group in PIM completed ({_term(row)})"
+        return self._pim_group(name, given, row)
+
+    def _assigned_group(self, operation: str, row: JsonObject) -> list[_Entry]:
+        given, access = operation == "put", row.get("accessId") or "member"
+        activated = str(row.get("assignmentType")).lower() == "activated"
+        if activated and given:
+            name = f"Add {access} to group completed (PIM activation)"
+        elif activated:
+            name = f"Remove {access} from group (PIM activation expired)"
+        elif given:
+            name = f"Add {access} to group in PIM completed ({_term(row)})"
+        else:
+            name = f"Remove {access} from group in PIM completed ({_term(row)})"
+        return self._pim_group(name, given, row)
+
+    def _pim_group(self, name: str, given: bool, row: JsonObject) -> list[_Entry]:
         group_kind, group = self._object(row["groupId"])
         kind, principal = self._object(row["principalId"])
         activity = Activity(name, "GroupManagement", _operation(given), PIM)
