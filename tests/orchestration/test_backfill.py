@@ -58,6 +58,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.soak  # at Microsoft's pace of five requests in ten seconds it takes minutes
 @pytest.mark.timeout(420)
 def test_a_backfill_that_is_killed_is_completed_without_a_loss_or_an_event_twice(
     busy: Simulator, tmp_path: Path

@@ -34,7 +34,7 @@ print("begins", flush=True)
 run_sync(settings)
 """
 # Dated by the sync itself, not by the tenant.
-BOOKKEEPING = {"syncs", "table_status"}
+BOOKKEEPING = {"syncs", "table_status", "usage_coverage"}
 
 Content = dict[str, list[tuple[object, ...]]]
 
