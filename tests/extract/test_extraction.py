@@ -172,8 +172,15 @@ def test_what_nobody_foresaw_fails_one_table_and_quotes_no_data(rig: Rig) -> Non
 
 def test_the_more_urgent_call_goes_first_when_a_slot_is_free() -> None:
     turns = Turns(1)
-    hold, done = threading.Event(), []
-    first = turns.submit(5, hold.wait)
+    begun, hold = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work() -> bool:
+        begun.set()
+        return hold.wait()
+
+    first = turns.submit(5, work)
+    assert begun.wait(timeout=10)
     rest = [turns.submit(p, done.append, p) for p in (5, 1, 9, 0)]
     hold.set()
     for future in (first, *rest):
