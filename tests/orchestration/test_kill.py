@@ -190,14 +190,13 @@ def test_an_interrupted_sync_ends_its_run_and_lets_the_directory_go(
     data_dir = tmp_path / "data"
     settings = settings_for(stages.simulator, data_dir)
     data_dir.mkdir()
-    stages.simulator.faults([{"match": {"path": "/v1.0/devices"}, "delay_ms": 4_000}])
+    stages.simulator.faults([{"match": {"path": "/v1.0/devices"}, "delay_ms": 8_000}])
     try:
         process = start(settings, stages.simulator)
-        lock = data_dir / "books.sqlite"
         deadline = time.monotonic() + 60
-        while not lock.exists() and time.monotonic() < deadline:
+        while not stages.simulator.stats()["faults"][0]["fired"] and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(1)
+        time.sleep(0.5)  # in the midst of a request that takes seconds
         process.send_signal(number)
         assert process.wait(60) not in (0, -signal.SIGKILL)
     finally:
