@@ -83,6 +83,12 @@ def stages(tenant: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Stage
     return Stages(tenant, path / "before", before, path / "after", after, seconds)
 
 
+def _listening() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(settings: Settings, simulator: Simulator) -> subprocess.Popen[str]:
     """A sync in a process of its own, past its imports."""
     process = subprocess.Popen(
@@ -96,6 +102,8 @@ def start(settings: Settings, simulator: Simulator) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # A process inherits which signals are ignored or held up where it is started from.
+        preexec_fn=_listening,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begins\n"
