@@ -42,9 +42,9 @@ def _op(name: str, work: Callable[[Path], int], doc: str) -> dg.OpDefinition:
     description="Start a stage: directory tables and bookkeeping as they are in lake and books.",
 )
 def load_stage(context: dg.OpExecutionContext, sync: dg.ResourceParam[Sync]) -> None:
-    """Copy the current tables into a new stage."""
+    """Copy the current tables into a new stage, or what changed into one like the published."""
     with sync.step("load_stage"):
-        build.load(sync.stage, sync.files(), sync.known(), syncs=sync.records())
+        context.add_output_metadata({"refreshed": sync.start_stage()})
 
 
 find_principals = _op(

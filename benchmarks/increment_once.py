@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd  # noqa: F401 - pyarrow imports it in mid-run; it is part of the start
 import requests
 
-from entra_pipeline.access.build import build
+from entra_pipeline.access.build import complete
 from entra_pipeline.access.publish import publish
 from entra_pipeline.extract.extraction import extractable, run
 from entra_pipeline.lake import Books, DataDirectory, Lake
@@ -119,8 +119,9 @@ def main(*, full: bool) -> dict[str, Any]:
         client.close()
         watch.part("read")
         stage = sync.stage
-        events = Events(directory.lake)
-        build(stage, sync.files(), sync.known(), syncs=sync.records(), events=events)
+        sync.follows = not full
+        refreshed = sync.start_stage()
+        complete(stage, Events(directory.lake))
         watch.part("build")
         publish(stage, directory)
         sync.has_published = True
@@ -140,6 +141,7 @@ def main(*, full: bool) -> dict[str, Any]:
         "warehouse_s": sum(watch.parts.values()) - watch.parts["read"] - watch.parts["tidy"],
         "tidy_s": watch.parts["tidy"],
         "parts": watch.parts,
+        "refreshed": refreshed,
         "round_trips": counts.round_trips,
         "requests": counts.requests,
         "bytes": counts.bytes,

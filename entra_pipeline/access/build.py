@@ -6,6 +6,9 @@ part and closes it again; rows never pass between steps. `publish` (its own modu
 a finished stage visible.
 
     load → principals → entitlements → grants → closure → counts → usage → finish
+
+A stage can also begin as a copy of the published warehouse (`refresh`): the steps are the same, and
+do their part for what changed.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,9 @@ import pyarrow as pa
 from entra_pipeline import tables
 from entra_pipeline.access import closure as nesting
 from entra_pipeline.access import counts as counting
+from entra_pipeline.access import refresh as refreshing
 from entra_pipeline.access import usage as using
+from entra_pipeline.access.edition import edition
 from entra_pipeline.access.engine import literal, quote, script, writing
 
 if TYPE_CHECKING:
@@ -34,7 +39,23 @@ if TYPE_CHECKING:
 # Tables whose rows the graph needs; the others are copied into the warehouse for readers.
 FORMAT = 2
 # group_members is by far the largest table: it is stored once, in numbers, and shown by a view.
-IN_NUMBERS = "group_members"
+IN_NUMBERS = refreshing.IN_NUMBERS
+_BOOKS = ("syncs", "table_status")
+# The views of sources.sql.
+_SOURCES = (
+    "direct_holds",
+    "licensed",
+    "role_pim",
+    "group_pim",
+    "named_ids",
+    "listed_principals",
+)
+# Numbers in an order of their own: equal tables give equal numbers, whatever thread came first.
+_NUMBERED = """
+CREATE TABLE internal.entitlements AS
+SELECT (row_number() OVER (ORDER BY kind, resource_id, permission, scope) - 1)::INTEGER AS eix, *
+FROM made_entitlements
+"""
 
 
 def load(
@@ -44,12 +65,14 @@ def load(
     *,
     syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
+    lake: refreshing.Source | None = None,
 ) -> None:
     """Start a stage: copy directory and bookkeeping tables into it.
 
     `files` gives the Parquet files of each table's current version. A table without files is
     empty; whether that means "none" is for `statuses` to say. `syncs` and `statuses` come from the
-    books. `now` stands in as the reading time of tables whose status has none.
+    books. `now` stands in as the reading time of tables whose status has none. Only a stage that
+    was given the `lake` whose files these are can be refreshed when it is published.
     """
     for leftover in (stage, Path(f"{stage}.wal")):
         leftover.unlink(missing_ok=True)
@@ -63,32 +86,108 @@ def load(
             elif table.name == IN_NUMBERS:
                 # Read by the next step straight from the files: their rows need no second home.
                 _copy(connection, table, files.get(table.name, ()), "VIEW", "internal.read_members")
-        _write(connection, "syncs", [_sync_row(sync) for sync in syncs])
-        _write(connection, "table_status", [_status_row(s) for s in statuses.values()])
-        _reading_times(connection, statuses, now or datetime.now(UTC))
-        connection.execute("CREATE TABLE internal.warehouse AS SELECT ? AS format", [FORMAT])
+        for name in _BOOKS:
+            connection.register("nothing", tables.get(name).schema().empty_table())
+            connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM nothing")
+            connection.unregister("nothing")
+        connection.execute(
+            'CREATE TABLE internal.reading_times ("table" VARCHAR, as_of TIMESTAMPTZ)'
+        )
+        _keep_books(connection, statuses, syncs, reading_times(statuses, now))
+        connection.execute(
+            "CREATE TABLE internal.warehouse AS SELECT ? AS format, ? AS code, 0 AS touched, "
+            "(SELECT coalesce(max(sync_id), '') FROM syncs) AS ordered_by, ?::TIMESTAMPTZ AS built",
+            [FORMAT, edition(), now or datetime.now(UTC)],
+        )
+        if lake is not None:
+            refreshing.note(connection, lake)
         connection.execute(script("sources"))
+
+
+def refresh(
+    stage: Path,
+    published: Path,
+    lake: refreshing.Source,
+    statuses: Mapping[str, TableStatus],
+    *,
+    syncs: Iterable[SyncRecord] = (),
+    now: datetime | None = None,
+    longest: timedelta | None = None,
+) -> bool:
+    """Start a stage from the published warehouse and what changed in the lake since.
+
+    False, and no stage, when that cannot be done, would not be cheaper than `load`, or when the
+    last whole build is longer ago than `longest`: the log says why. The steps that follow are
+    those of a whole build.
+    """
+    for leftover in (stage, Path(f"{stage}.wal")):
+        leftover.unlink(missing_ok=True)
+    times = reading_times(statuses, now)
+    oldest = None if longest is None else (now or datetime.now(UTC)) - longest
+    if not refreshing.begin(stage, published, lake, statuses, times, built_after=oldest):
+        return False
+    with writing(stage) as connection:
+        for name in (*_BOOKS, "internal.reading_times"):
+            connection.execute(f"DELETE FROM {name}")
+        _keep_books(connection, statuses, syncs, times)
+    return True
+
+
+def reading_times(
+    statuses: Mapping[str, TableStatus], now: datetime | None = None
+) -> dict[str, datetime]:
+    """When each table was read: what a window of PIM must still be open at."""
+    otherwise = now or datetime.now(UTC)
+    return {
+        name: (statuses[name].as_of if name in statuses else None) or otherwise
+        for name in tables.TABLES
+    }
 
 
 def principals(stage: Path) -> int:
     """Principals, memberships and nesting, in numbers. Returns how many principals there are."""
     with writing(stage) as connection:
-        connection.execute(script("principals"))
-        connection.execute(script("memberships"))
+        if refreshing.is_under_way(connection):
+            if refreshing.has_work(connection):
+                refreshing.principals(connection)
+        else:
+            for part in (
+                "principals",
+                "dangling",
+                "everybody",
+                "pim_members",
+                "memberships",
+                "nesting",
+            ):
+                connection.execute(script(part))
         return _count(connection, "internal.principals")
 
 
 def entitlements(stage: Path) -> int:
     """Resources and entitlements. Returns how many entitlements there are."""
     with writing(stage) as connection:
-        connection.execute(script("entitlements"))
+        if refreshing.is_under_way(connection):
+            if refreshing.has_work(connection):
+                refreshing.entitlements(connection)
+        else:
+            connection.execute(script("named"))
+            connection.execute(script("resources"))
+            connection.execute("CREATE TABLE resources AS SELECT * FROM made_resources")
+            connection.execute(script("entitlements"))
+            connection.execute(_NUMBERED)
         return _count(connection, "internal.entitlements")
 
 
 def grants(stage: Path) -> int:
     """Direct holds. Returns how many there are, memberships of groups included."""
     with writing(stage) as connection:
-        connection.execute(script("grants"))
+        if refreshing.is_under_way(connection):
+            if refreshing.has_work(connection):
+                refreshing.grants(connection)
+        else:
+            connection.execute("CREATE TEMP VIEW holds AS SELECT * FROM internal.direct_holds")
+            connection.execute(script("grants"))
+            connection.execute(script("holds"))
         return _count(connection, "internal.grants") + _count(
             connection, "internal.members_by_group"
         )
@@ -97,6 +196,10 @@ def grants(stage: Path) -> int:
 def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
     """Which groups are inside which. Returns the number of stored rows."""
     with writing(stage) as connection:
+        if refreshing.is_under_way(connection):
+            if not refreshing.has_work(connection):
+                return _count(connection, "internal.closure")
+            refreshing.forget_closure(connection)
         edges = connection.execute(
             "SELECT member_ix, group_ix, state FROM internal.nesting"
         ).fetchall()
@@ -133,6 +236,10 @@ def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
 def counts(stage: Path) -> int:
     """How many principals hold each entitlement. Returns the number of entitlements."""
     with writing(stage) as connection:
+        if refreshing.is_under_way(connection):
+            if not refreshing.has_work(connection):
+                return _count(connection, "internal.counts")
+            connection.execute("DROP TABLE internal.counts")
         return counting.count(connection)
 
 
@@ -142,14 +249,20 @@ def usage(stage: Path, events: Events | None = None) -> int:
     Returns how many pairs of principal and application there are.
     """
     with writing(stage) as connection:
+        if refreshing.is_under_way(connection):
+            refreshing.forget_usage(connection)
         return using.build(connection, events)
 
 
 def finish(stage: Path) -> None:
     """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish."""
     with writing(stage) as connection:
-        for view in ("direct_holds", "licensed", "role_pim", "group_pim", "read_members"):
+        for view in _SOURCES:
             connection.execute(f"DROP VIEW internal.{view}")
+        if refreshing.is_under_way(connection):
+            refreshing.finish(connection)
+            return
+        connection.execute("DROP VIEW internal.read_members")
         connection.execute(script("views"))
         connection.execute(script("effective"))
         connection.execute(script("questions"))
@@ -166,9 +279,15 @@ def build(
     syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
     events: Events | None = None,
+    lake: refreshing.Source | None = None,
 ) -> None:
     """All steps, one after the other: the whole build without an orchestrator."""
-    load(stage, files, statuses, syncs=syncs, now=now)
+    load(stage, files, statuses, syncs=syncs, now=now, lake=lake)
+    complete(stage, events)
+
+
+def complete(stage: Path, events: Events | None = None) -> None:
+    """All steps after `load` or `refresh`."""
     principals(stage)
     entitlements(stage)
     grants(stage)
@@ -225,11 +344,21 @@ def _store(
     connection.unregister("given")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
-    """A bookkeeping table from its rows."""
-    connection.register("given", pa.Table.from_pylist(rows, tables.get(name).schema()))
-    connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM given")
-    connection.unregister("given")
+def _keep_books(
+    connection: duckdb.DuckDBPyConnection,
+    statuses: Mapping[str, TableStatus],
+    syncs: Iterable[SyncRecord],
+    times: Mapping[str, datetime],
+) -> None:
+    """Fill the bookkeeping tables, which are there and empty."""
+    for name, rows in (
+        ("syncs", [_sync_row(sync) for sync in syncs]),
+        ("table_status", [_status_row(status) for status in statuses.values()]),
+    ):
+        connection.register("given", pa.Table.from_pylist(rows, tables.get(name).schema()))
+        connection.execute(f"INSERT INTO {quote(name)} SELECT * FROM given")
+        connection.unregister("given")
+    connection.executemany("INSERT INTO internal.reading_times VALUES (?, ?)", list(times.items()))
 
 
 def _sync_row(sync: SyncRecord) -> dict[str, Any]:
@@ -257,20 +386,6 @@ def _status_row(status: TableStatus) -> dict[str, Any]:
 
 def _columns(name: str) -> list[str]:
     return [column.name for column in tables.get(name).columns]
-
-
-def _reading_times(
-    connection: duckdb.DuckDBPyConnection, statuses: Mapping[str, TableStatus], now: datetime
-) -> None:
-    """When each table was read: what a window of PIM must still be open at."""
-    connection.execute('CREATE TABLE internal.reading_times ("table" VARCHAR, as_of TIMESTAMPTZ)')
-    connection.executemany(
-        "INSERT INTO internal.reading_times VALUES (?, ?)",
-        [
-            (name, (statuses[name].as_of if name in statuses else None) or now)
-            for name in tables.TABLES
-        ],
-    )
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:

@@ -122,7 +122,7 @@ def count(connection: duckdb.DuckDBPyConnection) -> int:
     """Fill `internal.counts`, one row per entitlement; returns how many."""
     tenant = _Tenant(connection)
     ((entitlements, principals),) = connection.execute(
-        "SELECT (SELECT count(*) FROM internal.entitlements),"
+        "SELECT (SELECT coalesce(max(eix), -1) + 1 FROM internal.entitlements),"
         " (SELECT coalesce(max(ix), 0) + 1 FROM internal.principals)"
     ).fetchall()
     direct = np.zeros((2, entitlements), np.int64)
@@ -155,9 +155,14 @@ def count(connection: duckdb.DuckDBPyConnection) -> int:
             "effective_eligible": effective[1],
         },
     )
-    connection.execute("CREATE TABLE internal.counts AS SELECT * FROM given ORDER BY eix")
+    # Numbers of entitlements that are gone are not given out again: there are gaps.
+    connection.execute(
+        "CREATE TABLE internal.counts AS SELECT g.* FROM given g "
+        "SEMI JOIN internal.entitlements e ON e.eix = g.eix ORDER BY g.eix"
+    )
     connection.unregister("given")
-    return int(entitlements)
+    ((number,),) = connection.execute("SELECT count(*) FROM internal.counts").fetchall()
+    return int(number)
 
 
 # Direct holds, and direct members of groups; a group that is its own member says nothing.

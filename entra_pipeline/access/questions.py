@@ -72,6 +72,8 @@ class Warehouse(Names):
     """
 
     _format = FORMAT
+    # The sync that the warehouse was last built whole by: it put the principals in order.
+    _order = ""
     _judgement: use.Judgement | None = None
 
     @classmethod
@@ -110,11 +112,15 @@ class Warehouse(Names):
 
     def _check_format(self, path: Path) -> None:
         try:
-            found = self._all("SELECT format FROM internal.warehouse")[0][0]
+            self._connection.execute("SELECT * FROM internal.warehouse")
+            names = [column[0] for column in self._connection.description or ()]
+            said = dict(zip(names, self._connection.fetchall()[0], strict=True))
+            found = said["format"]
         except duckdb.CatalogException:
             self.close()
             raise WarehouseError(f"{path} is not a warehouse of entra-pipeline") from None
         self._format = int(found)
+        self._order = str(said.get("ordered_by", ""))
         if found > FORMAT:
             self.close()
             raise WarehouseError(
@@ -212,11 +218,12 @@ class Warehouse(Names):
     ) -> WhoCan:
         """Who holds an entitlement; `limit` rows from `cursor` on.
 
-        In order of kind (users first, principals that no table has any more last), id and state.
+        In order of kind (users first, principals that no table has any more last), id and state;
+        principals that came since the warehouse was last built whole are at the end.
         `unused`: only who has certainly not used it for so many days.
         """
         number = self._number(entitlement)
-        after_id, after_state = _position(cursor)
+        after_id, after_state = _position(cursor, self._order)
         after = self._principal_position(after_id) if after_id is not None else -1
         candidates = limit if unused is None else None
         last = self._last_of_page(number, after, candidates)
@@ -265,7 +272,7 @@ class Warehouse(Names):
                 for row in rows
             ),
             self.completeness(needs.of_entitlement(entitlement.entitlement_id)),
-            _cursor(rows[-1][0], rows[-1][4]) if more else None,
+            _cursor(rows[-1][0], rows[-1][4], self._order) if more else None,
             usage,
         )
 
@@ -457,20 +464,27 @@ def _page(rows: list[tuple[Any, ...]], limit: int | None) -> tuple[list[tuple[An
     return rows[:limit], bool(limit)
 
 
-def _cursor(identity: str, state: int) -> str:
-    text = json.dumps([identity, state], separators=(",", ":"))
+def _cursor(identity: str, state: int, *order: str) -> str:
+    text = json.dumps([identity, state, *order], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _position(cursor: str | None) -> tuple[str | None, int]:
+def _position(cursor: str | None, *order: str) -> tuple[str | None, int]:
     """The last row that a page before gave; raises CursorError."""
     if cursor is None:
         return None, -1
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        identity, state = json.loads(text)
+        identity, state, *ordered = json.loads(text)
         if isinstance(identity, str) and state in (0, 1):
+            if ordered != [*order]:
+                raise CursorError(
+                    "the principals were put in another order since this cursor was given: begin "
+                    "again, or rows would be missed"
+                )
             return identity, int(state)
+    except CursorError:
+        raise
     except (ValueError, binascii.Error):
         pass
     raise CursorError(

@@ -154,5 +154,7 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: list[Coverage]) -> None:
         for row in rows
     ]
     connection.register("given", pa.Table.from_pylist(given, schema))
-    connection.execute("CREATE TABLE usage_coverage AS SELECT * FROM given")
+    # It is there already, and empty, in a warehouse that is refreshed.
+    connection.execute("CREATE TABLE IF NOT EXISTS usage_coverage AS SELECT * FROM given LIMIT 0")
+    connection.execute("INSERT INTO usage_coverage SELECT * FROM given")
     connection.unregister("given")

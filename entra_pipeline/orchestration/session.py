@@ -13,10 +13,11 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from entra_pipeline.access import build
 from entra_pipeline.extract.extraction import Extraction, Progress
 from entra_pipeline.extract.reconcile import reconcile
 from entra_pipeline.lake import (
@@ -75,6 +76,7 @@ class Sync:
     statuses: dict[str, TableStatus] = field(default_factory=dict)
     reconciled: dict[str, Reconciled] = field(default_factory=dict)
     has_published: bool = False
+    follows: bool = False  # reads what changed, and publishes so
     _failures: list[str] = field(default_factory=list)
     _known: dict[str, TableStatus] | None = None
     _files: dict[str, list[str]] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class Sync:
             accept_shrink=accept_shrink,
             on_progress=self.on_progress,
         )
+        self.follows = not full
         settled: queue.SimpleQueue[TableStatus | BaseException] = queue.SimpleQueue()
 
         def wait_for(table: str) -> None:
@@ -254,6 +257,22 @@ class Sync:
                 for part in fields(Counters)
             }
         )
+
+    def start_stage(self) -> bool:
+        """Begin the warehouse; True if from the published one and what changed since.
+
+        After a full read, and when nothing was read, it is built from all rows: who asks for that
+        may mistrust what is there.
+        """
+        records = self.records()
+        link = self.directory.warehouse_link
+        longest = timedelta(days=self.settings.full_read_days)
+        if self.follows and build.refresh(
+            self.stage, link, self.lake, self.known(), syncs=records, longest=longest
+        ):
+            return True
+        build.load(self.stage, self.files(), self.known(), syncs=records, lake=self.lake)
+        return False
 
     def require_stage(self) -> None:
         """Raise when an earlier step of this very run did not build the stage."""

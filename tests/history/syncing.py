@@ -165,7 +165,8 @@ def _sync(
         try:
             for _ in sync.read(tables, full=False, accept_shrink=frozenset(accept_shrink)):
                 pass
-            build.build(sync.stage, sync.files(), sync.known(), syncs=sync.records())
+            sync.start_stage()
+            build.complete(sync.stage)
             publish(sync.stage, directory)
             sync.has_published = True
             outcome = sync.outcome

@@ -1,31 +1,5 @@
--- Resources and the permissions on them: what the directory offers, and what a grant names though
--- the directory no longer offers it.
-
-CREATE TEMP TABLE named AS
-SELECT DISTINCT kind, resource_id, permission, scope, NULL::INTEGER AS group_ix
-FROM internal.direct_holds
-UNION ALL
-SELECT 'group', p.id, 'member', NULL, p.ix
-FROM (SELECT DISTINCT group_ix FROM internal.members_by_group) m
-JOIN internal.principals p ON p.ix = m.group_ix
-WHERE p.source IS DISTINCT FROM 'groups';
-
-CREATE TABLE resources AS
-WITH present AS (
-    SELECT id, 'group' AS kind, display_name AS name, 'groups' AS source FROM groups
-    UNION ALL SELECT id, 'app', display_name, 'service_principals' FROM service_principals
-    UNION ALL SELECT id, 'application', display_name, 'applications' FROM applications
-    UNION ALL SELECT id, 'role', display_name, 'role_definitions' FROM role_definitions
-    UNION ALL SELECT sku_id, 'license', sku_part_number, 'subscribed_skus' FROM subscribed_skus
-    UNION ALL SELECT id, 'unit', display_name, 'administrative_units' FROM administrative_units
-    UNION ALL SELECT id, 'device', display_name, 'devices' FROM devices
-)
-SELECT * FROM present
-UNION ALL
-SELECT resource_id, min(CASE kind WHEN 'delegated' THEN 'app' ELSE kind END), NULL, NULL
-FROM named
-WHERE resource_id NOT IN (SELECT id FROM present WHERE id IS NOT NULL)
-GROUP BY resource_id;
+-- The permissions on resources: what the directory offers, and what a hold names though the
+-- directory no longer offers it (the table `named`). Resources are there already.
 
 -- What a scope of roles is called: the object that its last part names.
 CREATE TEMP TABLE scopes AS
@@ -114,11 +88,8 @@ WHERE NOT EXISTS (
       AND coalesce(o.scope, '') = coalesce(n.scope, '')
 );
 
--- Numbers in an order of their own: equal tables give equal numbers, whatever thread came first.
-CREATE TABLE internal.entitlements AS
-SELECT (row_number() OVER (ORDER BY p.kind, p.resource_id, p.permission, p.scope) - 1)::INTEGER
-           AS eix,
-       CASE p.kind
+CREATE TEMP VIEW made_entitlements AS
+SELECT CASE p.kind
            WHEN 'role' THEN 'role:' || p.resource_id || '@' || p.scope
            WHEN 'license' THEN 'license:' || p.resource_id
            ELSE p.kind || ':' || p.resource_id || ':' || p.permission END AS entitlement_id,
@@ -138,7 +109,8 @@ SELECT (row_number() OVER (ORDER BY p.kind, p.resource_id, p.permission, p.scope
             WHEN p.kind = 'delegated' THEN 'permission'
             WHEN p.kind = 'app' AND p.grantable_to = ['service_principal'] THEN 'permission'
             ELSE 'assignment' END AS purpose,
-       p.tier, p.scope, coalesce(p.grantable_to, []) AS grantable_to, p.group_ix
+       p.tier, p.scope, coalesce(p.grantable_to, []) AS grantable_to, p.group_ix,
+       p.kind, p.permission
 FROM parts p
 LEFT JOIN resources r ON r.id = p.resource_id
 LEFT JOIN scopes s ON p.kind = 'role' AND s.scope = p.scope;

@@ -1,9 +1,9 @@
--- Direct holds in numbers: once with all that is known of each, and lean for the walks.
+-- Direct holds (given as `holds`) in numbers: with all that is known of each, and lean for the walks.
 
-CREATE TABLE internal.grants AS
+CREATE TEMP VIEW made_grants AS
 SELECT e.eix, p.ix AS pix, h.state, h.reach, h.start_date_time, h.end_date_time,
        h.source_table, h.source_id, o.ix AS on_behalf_of_ix
-FROM internal.direct_holds h
+FROM holds h
 JOIN internal.entitlements e
   ON e.entitlement_id = CASE h.kind
          WHEN 'role' THEN 'role:' || h.resource_id || '@' || h.scope
@@ -12,22 +12,12 @@ JOIN internal.entitlements e
 JOIN internal.principals p ON p.id = h.principal_id
 LEFT JOIN internal.principals o ON o.id = h.on_behalf_of;
 
-CREATE TABLE internal.holds_by_entitlement AS
-SELECT eix, pix, state, reach FROM internal.grants GROUP BY ALL ORDER BY eix, pix, state;
-
-CREATE TABLE internal.holds_by_principal AS
-SELECT pix, eix, state, reach FROM internal.holds_by_entitlement ORDER BY pix, eix, state;
-
 -- Licences by way of a group are what the users say, not what membership would suggest: licensing
 -- lags behind membership, fails for some, and skips everything that is not a user.
-CREATE TABLE internal.licensed_by_entitlement AS
+CREATE TEMP VIEW made_licensed AS
 SELECT DISTINCT e.eix, u.ix AS user_ix, g.ix AS group_ix
 FROM internal.licensed l
 JOIN internal.entitlements e ON e.entitlement_id = 'license:' || l.sku_id
 JOIN internal.principals u ON u.id = l.user_id
 JOIN internal.principals g ON g.id = l.group_id
-WHERE l.in_force
-ORDER BY ALL;
-
-CREATE TABLE internal.licensed_by_principal AS
-SELECT user_ix, eix, group_ix FROM internal.licensed_by_entitlement ORDER BY ALL;
+WHERE l.in_force;

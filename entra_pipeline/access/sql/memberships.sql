@@ -1,18 +1,6 @@
 -- Memberships in numbers, sorted both ways. State 0 is active, 1 is eligible (PIM for groups).
 
--- PIM's own list of current memberships repeats group_members; what it has beyond them is added,
--- so that no access is lost if one list is ahead of the other. Its windows are worth keeping.
-CREATE TEMP TABLE pim_members AS
-SELECT g.ix AS group_ix, p.ix AS member_ix, i.state, p.is_group,
-       -- Several current instances overlap: the window is open for as long as any of them.
-       min(i.start_date_time) AS start_date_time,
-       CASE WHEN count(*) = count(i.end_date_time) THEN max(i.end_date_time) END AS end_date_time,
-       min(i.source_table) AS source_table, min(i.id) AS source_id
-FROM internal.group_pim i
-JOIN internal.principals g ON g.id = i.group_id
-JOIN internal.principals p ON p.id = i.principal_id
-WHERE i.access = 'member'
-GROUP BY ALL;
+CREATE TEMP TABLE pim_members AS SELECT * FROM made_pim_members;
 
 -- Order within a group is left as read: by id, and so by number but for kinds.
 CREATE TABLE internal.members_by_group AS
@@ -44,9 +32,3 @@ ORDER BY member_ix, group_ix, state;
 CREATE TABLE internal.membership_windows AS
 SELECT group_ix, member_ix, state, start_date_time, end_date_time, source_table, source_id
 FROM pim_members;
-
--- Groups in groups: what closure and paths walk on. A group that is its own member says nothing.
-CREATE TABLE internal.nesting AS
-SELECT member_ix, group_ix, state FROM internal.members_by_group
-WHERE is_group AND member_ix <> group_ix
-ORDER BY member_ix, group_ix, state;

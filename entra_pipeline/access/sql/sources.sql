@@ -1,5 +1,58 @@
--- What the directory tables say about holds, one view per subject: Entra's rules live here.
--- Evaluated twice during the build (entitlements, then grants) and dropped at its end.
+-- What the directory tables say, one view per subject: Entra's rules live here.
+-- Names of tables are without a schema on purpose: the same views serve all rows of the tables, when
+-- a warehouse is built, and some of them, when it is refreshed. Dropped once it is finished.
+
+-- Who is in the directory, as principals.
+CREATE VIEW internal.listed_principals AS
+SELECT id,
+       CASE WHEN lower(user_type) = 'guest' THEN 'guest' ELSE 'user' END AS kind,
+       coalesce(display_name, user_principal_name, mail) AS name,
+       account_enabled AS enabled, 'users' AS source,
+       user_principal_name, mail, NULL::VARCHAR AS app_id, false AS is_group
+FROM users
+UNION ALL
+SELECT id, 'group', display_name, NULL, 'groups', NULL, mail, NULL, true FROM groups
+UNION ALL
+SELECT id,
+       CASE WHEN lower(service_principal_type) = 'managedidentity' THEN 'managed_identity'
+            ELSE 'service_principal' END,
+       display_name, account_enabled, 'service_principals', NULL, NULL, app_id, false
+FROM service_principals
+UNION ALL
+SELECT id, 'device', display_name, account_enabled, 'devices', NULL, NULL, NULL, false
+FROM devices
+UNION ALL
+SELECT id, 'contact', coalesce(display_name, mail), NULL, 'contacts', NULL, mail, NULL, false
+FROM contacts;
+
+-- Every id that another table names as a principal or as a group, with the kind it is said to be.
+CREATE VIEW internal.named_ids AS
+SELECT id, kind FROM (
+    SELECT owner_id AS id, owner_kind AS kind FROM group_owners
+    UNION ALL SELECT group_id, 'group' FROM group_owners
+    UNION ALL SELECT principal_id, NULL FROM role_assignments
+    UNION ALL SELECT principal_id, NULL FROM role_assignment_schedule_instances
+    UNION ALL SELECT principal_id, NULL FROM role_eligibility_schedule_instances
+    UNION ALL SELECT principal_id, NULL FROM group_eligibility_schedule_instances
+    UNION ALL SELECT group_id, 'group' FROM group_eligibility_schedule_instances
+    UNION ALL SELECT principal_id, NULL FROM group_assignment_schedule_instances
+    UNION ALL SELECT group_id, 'group' FROM group_assignment_schedule_instances
+    UNION ALL SELECT member_id, member_kind FROM administrative_unit_members
+    UNION ALL SELECT owner_id, owner_kind FROM application_owners
+    UNION ALL SELECT owner_id, owner_kind FROM service_principal_owners
+    UNION ALL SELECT owner_id, owner_kind FROM device_owners
+    UNION ALL
+    SELECT principal_id, CASE principal_type
+        WHEN 'User' THEN 'user' WHEN 'Group' THEN 'group'
+        WHEN 'ServicePrincipal' THEN 'service_principal' END
+    FROM app_role_assignments
+    UNION ALL SELECT client_id, 'service_principal' FROM oauth2_permission_grants
+    UNION ALL SELECT principal_id, 'user' FROM oauth2_permission_grants
+    UNION ALL SELECT user_id, 'user' FROM license_assignments
+    UNION ALL SELECT source_group_id, 'group' FROM license_assignments
+)
+WHERE id <> ''
+GROUP BY ALL;
 
 -- PIM instances that count: held directly (the others are derived from a group's) and not expired
 -- when the table was read. Several current instances of one hold overlap into one window.
