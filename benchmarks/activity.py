@@ -61,7 +61,8 @@ def beside_bare(
             record = Path(name) / "windows"
             env = settings_env(sim, Path(name) / f"data{n}")
             ours.append(_read(("read", "--record", str(record)), env))
-            if ours[-1].answer["events"] != count:
+            # The simulator draws a day's events within some of the number asked for.
+            if abs(ours[-1].answer["events"] - count) > count // 1000:
                 raise RuntimeError(f"{count} events were to be read: {ours[-1].answer}")
             theirs.append(
                 measure(python("benchmarks.activity_once", "bare", str(record), sim.token()))
