@@ -3,12 +3,15 @@
 Here: making, finding and clearing away the sums of whole days, and summing what lies between two
 moments from them. What use means is `usage`'s. A day of a million sign-ins is read once, when it is
 over; afterwards its sums are read, a few megabytes. The days at either end of a period are only
-partly in it, so those are read from the events themselves, and every number is exact.
+partly in it, so those are read from the events themselves, and every number is exact. Whole days
+that are settled, which every sync of a day would add up again, are added up once.
 
     lake/_usage/<table>/<day>-<hash>.parquet     who, what, kind, capacity, count, last
+    lake/_usage/<table>/days-<hash>.parquet      who, what, kind, capacity, recent, count, last
 
 The hash is over the names of the day's files of events, which no two contents share: sums whose
-events changed are not found any more, and are made anew.
+events changed are not found any more, and are made anew. That of several days is over the names of
+their sums.
 """
 
 from __future__ import annotations
@@ -35,7 +38,12 @@ FOLDER: Final = "_usage"
 _FORM: Final = 1
 # Sums that a newer content replaced may be about to be read by another process.
 _GRACE: Final = 3600.0  # seconds
+# Several days' sums are for the periods of one day; they are used no more on the next.
+_UNUSED: Final = 86_400.0  # seconds
+# The last whole days are left out of them: events that come late change those.
+_SETTLED: Final = timedelta(days=2)
 _MEMORY: Final = "400MB"
+_DAYS: Final = "days-"
 FEEDS: Final = ("sign_ins", "directory_audits")
 
 
@@ -83,13 +91,14 @@ class DaySums:
                 summed.append((day, self._sums(day, files)))
         recent = literal(period.recent.date().isoformat())
         parts = []
-        if summed:
-            paths = ", ".join(literal(str(path)) for _, path in summed)
+        settled = [path for day, path in summed if midnight(day) < period.end - _SETTLED]
+        lately = [path for day, path in summed if midnight(day) >= period.end - _SETTLED]
+        if settled:
             parts.append(
-                "SELECT who, what, kind, capacity, "
-                f"CASE WHEN day >= DATE {recent} THEN number ELSE 0 END AS recent, "
-                f"number, last FROM read_parquet([{paths}])"
+                f"SELECT * FROM read_parquet([{literal(str(self._added(settled, recent)))}])"
             )
+        if lately:
+            parts.append(_counted(lately, recent))
         if split:
             parts.append(self._read(split, period))
         union = " UNION ALL ".join(f"({part})" for part in parts)
@@ -108,8 +117,9 @@ class DaySums:
         }
         gone, oldest = 0, time.time() - _GRACE
         for path in self._folder.iterdir():
+            unused = _UNUSED if path.name.startswith(_DAYS) else 0.0
             with suppress(FileNotFoundError):
-                if path.name not in current and path.stat().st_mtime < oldest:
+                if path.name not in current and path.stat().st_mtime < oldest - unused:
                     path.unlink()
                     gone += 1
         return gone
@@ -126,10 +136,34 @@ class DaySums:
         path = self._path(day, files)
         if path.exists():
             return path
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}.tmp")
         whole = Period(midnight(day), midnight(day), midnight(day) + timedelta(days=1))
         statement = self._read(files, whole)
+        self._store(
+            path,
+            f"SELECT DATE {literal(day.isoformat())} AS day, who, what, kind, capacity, number, "
+            f"last FROM ({statement}) ORDER BY who, what, kind, capacity",
+        )
+        return path
+
+    def _added(self, sums: Sequence[Path], recent: str) -> Path:
+        """The sums of several days as one; those from the day `recent` on also counted apart."""
+        sha = hashlib.sha256("\n".join([str(_FORM), recent, *(p.name for p in sums)]).encode())
+        path = self._folder / f"{_DAYS}{sha.hexdigest()[:16]}.parquet"
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            self._store(
+                path,
+                "SELECT who, what, kind, capacity, sum(recent)::BIGINT AS recent, "
+                f"sum(number)::BIGINT AS number, max(last) AS last FROM ({_counted(sums, recent)}) "
+                "GROUP BY ALL ORDER BY who, what, kind, capacity",
+            )
+        return path
+
+    def _store(self, path: Path, statement: str) -> None:
+        """A file of the rows of a statement, under its name only when it is whole."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
             "temp_directory": f"{fresh}.spill",
@@ -140,14 +174,12 @@ class DaySums:
             with duckdb.connect(":memory:", config=config) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.execute(
-                    f"COPY (SELECT DATE {literal(day.isoformat())} AS day, who, what, kind, "
-                    f"capacity, number, last FROM ({statement}) ORDER BY who, what, kind, capacity)"
-                    f" TO {literal(str(fresh))} (FORMAT parquet, COMPRESSION zstd)"
+                    f"COPY ({statement}) TO {literal(str(fresh))} "
+                    "(FORMAT parquet, COMPRESSION zstd)"
                 )
             os.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
-        return path
 
     def _read(self, files: Iterable[str], period: Period) -> str:
         """SQL over events themselves: who, what, kind, capacity, recent, number, last."""
@@ -171,6 +203,16 @@ class DaySums:
 def clear_sums(events: Events) -> int:
     """Remove the sums of every table that no day of events has any more; how many."""
     return sum(DaySums(events, feed).clear() for feed in FEEDS)
+
+
+def _counted(sums: Iterable[Path], recent: str) -> str:
+    """SQL over sums of days: who, what, kind, capacity, recent, number, last."""
+    paths = ", ".join(literal(str(path)) for path in sums)
+    return (
+        "SELECT who, what, kind, capacity, "
+        f"CASE WHEN day >= DATE {recent} THEN number ELSE 0 END AS recent, "
+        f"number, last FROM read_parquet([{paths}])"
+    )
 
 
 def _by_day(files: Iterable[str]) -> dict[date, list[str]]:
