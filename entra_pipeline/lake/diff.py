@@ -215,18 +215,25 @@ def _gone(rows: pa.Table, amendment: Amendment) -> Mask:
     if amendment.within is not None:
         column, values = amendment.within
         gone |= _is_in(rows.column(column), values)
-    deletes = amendment.deletes
-    if deletes is None or not deletes.num_rows:
-        return gone
-    near = np.arange(rows.num_rows)
-    for name in deletes.column_names:
-        near = near[_is_in(rows.column(name).take(arrow(near)), deletes.column(name))]
-    if deletes.num_columns > 1 and len(near):
-        numbered = rows.select(deletes.column_names).take(arrow(near))
-        numbered = numbered.append_column("", pa.array(near))
-        near = numbered.join(deletes, deletes.column_names, join_type="left semi")[""].to_numpy()
-    gone[near] = True
+    if amendment.deletes is not None:
+        gone |= equal_to(rows, amendment.deletes)
     return gone
+
+
+def equal_to(rows: pa.Table, others: pa.Table) -> Mask:
+    """Which rows equal one of the others in all of the columns that those have."""
+    found = np.zeros(rows.num_rows, dtype=np.bool_)
+    if not others.num_rows:
+        return found
+    near = np.arange(rows.num_rows)
+    for name in others.column_names:
+        near = near[_is_in(rows.column(name).take(arrow(near)), others.column(name))]
+    if others.num_columns > 1 and len(near):
+        numbered = rows.select(others.column_names).take(arrow(near))
+        numbered = numbered.append_column("", pa.array(near))
+        near = numbered.join(others, others.column_names, join_type="left semi")[""].to_numpy()
+    found[near] = True
+    return found
 
 
 def _changes(table: Table, old: pa.Table, new: pa.Table) -> pa.Table | None:

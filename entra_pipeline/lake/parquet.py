@@ -20,6 +20,7 @@ from deltalake.transaction import AddAction
 # At most so many rows in a row group: what DuckDB reads as one unit of parallel work. Row groups
 # are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
 ROW_GROUP: Final = 122_880
+GROUP_BYTES: Final = 16 * 2**20
 
 
 class Writer:
