@@ -113,7 +113,7 @@ def _undivided(table: Table, ordered: Ordered) -> str:
     """The digest that commits said when a table was one file: one hash of everything."""
     hashing = hashlib.sha256(_seed(table))
     for piece in ordered.slices():
-        _hash_rows(hashing.update, piece)
+        _hash_rows(hashing.update, piece, brief=False)
     return hashing.hexdigest()
 
 
@@ -154,19 +154,24 @@ def _tails(column: Any) -> npt.NDArray[np.uint64]:
     return words
 
 
-def _hash_rows(update: Callable[[Any], None], rows: pa.Table) -> None:
+def _hash_rows(update: Callable[[Any], None], rows: pa.Table, *, brief: bool = True) -> None:
+    """Hashes rows slice by slice; `brief`: of columns that are all null only that they are."""
     even = rows.combine_chunks()
     for start in range(0, even.num_rows, _SLICE):
         for column in even.slice(start, _SLICE).columns:
             for chunk in column.chunks:
-                _hash(update, chunk)
+                if brief and chunk.null_count == len(chunk):
+                    update(b"null")
+                else:
+                    _hash(update, chunk)
 
 
 def _hash(update: Callable[[Any], None], array: Any) -> None:
     """Hashes the values of one array, whatever its type."""
     kind = array.type
-    update(f"{len(array)} {array.null_count}".encode())
-    if array.null_count:
+    nulls = array.null_count
+    update(f"{len(array)} {nulls}".encode())
+    if nulls:
         update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)))
     if pa.types.is_struct(kind):
         for part in array.flatten():
@@ -176,15 +181,16 @@ def _hash(update: Callable[[Any], None], array: Any) -> None:
         update(pc.fill_null(pc.list_value_length(array), 0).to_numpy())
         _hash(update, array.flatten())
         return
-    if array.null_count:
+    if nulls:
         array = pc.fill_null(array, pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind))
     if pa.types.is_string(kind):
-        lengths = pc.binary_length(array).to_numpy()
-        update(lengths)
         _, offsets, values = array.buffers()
-        if values is not None and len(array):
-            (start,) = np.frombuffer(offsets, np.int32, 1, 4 * array.offset)
-            update(memoryview(values)[start : start + int(lengths.sum(dtype=np.int64))])
+        if not len(array) or offsets is None:
+            return
+        bounds = np.frombuffer(offsets, np.int32, len(array) + 1, 4 * array.offset)
+        update(np.diff(bounds))
+        if values is not None:
+            update(memoryview(values)[bounds[0] : bounds[-1]])
     elif pa.types.is_boolean(kind):
         update(np.packbits(array.to_numpy(zero_copy_only=False)))
     else:

@@ -22,11 +22,11 @@ from entra_pipeline.lake.diff import Amendment, Mask, equal_to
 from entra_pipeline.lake.metadata import StoredFile
 
 # Rows of a file at least. Smaller files would make a change of a few rows cheaper, and reading all
-# of a table dearer.
-FILE_ROWS: Final = 4_096
-# Files of a large table: a change of a few rows is then a change of a few hundredths of it, and a
-# reader of everything opens few enough.
-_FILES: Final = 256
+# of a table dearer: opening a file and 50 columns in it costs as much as 2,000 rows of them.
+FILE_ROWS: Final = 8_192
+# Files of a large table: a change of one row is then a change of a hundredth of it, and a reader of
+# everything opens few enough.
+_FILES: Final = 128
 # A file may grow or shrink by this factor before it is split, or joined with another.
 _SLACK: Final = 4
 # Names of files lengthen when they are split again and again; with these all are named anew.

@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 
 from entra_pipeline import tables as registry
 from entra_pipeline.lake import layout, log, metadata, parquet, upkeep
-from entra_pipeline.lake.diff import Amendment, Step, amended, compared
+from entra_pipeline.lake.diff import Amendment, Changes, Step, amended, compared
 from entra_pipeline.lake.digests import digest, is_made_with, told
 from entra_pipeline.lake.errors import LakeError, NewerTableError
 from entra_pipeline.lake.history import History, change_schema
@@ -142,7 +142,7 @@ class Lake:
         files = current.files
         if files is None or not self._is_ours(current) or layout.is_worn(files):
             former = _pieces(self._paths(current), table.schema())
-            steps = amended(table.key, former, amendment, table)
+            steps = amended(table.key, former, amendment)
             whole = self._whole(steps, current.rows)
             return self._write(table, stored, (), [whole], info, current, ordered.duplicates)
         parts = layout.parts(files, table.key, amendment, self._file_rows, self._columns(table))
@@ -370,7 +370,7 @@ class Lake:
     def _amended(self, table: Table, files: Sequence[StoredFile], part: layout.Part) -> Replacement:
         """Some files of a version with what an amendment makes of their rows."""
         former = self._former(table, files[part.start : part.stop])
-        steps = amended(table.key, former, part.amendment, table)
+        steps = amended(table.key, former, part.amendment)
         return Replacement(part.start, part.stop, part.rows_each, steps)
 
     def _former(self, table: Table, files: Sequence[StoredFile]) -> Iterator[pa.Table]:
@@ -433,8 +433,11 @@ class Lake:
             def tell(found: pa.Table) -> None:
                 changes.write(history.dated(found, info.sync_id, changed_as_of))
 
+            differing = None if former is None else Changes(table, tell)
             for part in parts:
-                version.replace(part, None if former is None else tell)
+                version.replace(part, differing)
+            if differing is not None:
+                differing.close()
             if stored is not None and former is not None and not changes.rows:
                 version.discard()
                 info = replace(info, rows=former.rows, digest=former.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake.transaction import AddAction
 
 from entra_pipeline.lake import digests, layout, log, parquet
-from entra_pipeline.lake.diff import Step
+from entra_pipeline.lake.diff import Changes, Step
 from entra_pipeline.lake.metadata import StoredFile
 from entra_pipeline.tables import Table
 
@@ -35,11 +35,8 @@ class Files:
         self._schema = log.commented(table)
         self._hasher = digests.Hasher(table)
         self._writer: parquet.Writer | None = None
-        self._held: list[pa.Table] = []
-        self._held_rows = 0
-        self._rows = 0  # of the file in the making, written and held
         self._first: tuple[Any, ...] = ()
-        self._last: Any = None  # of the first column of the key, the only one in order
+        self._last: pa.Table | None = None
         self._done: list[tuple[parquet.Writer, AddAction, StoredFile]] = []
 
     def __enter__(self) -> Files:
@@ -51,21 +48,16 @@ class Files:
 
     def write(self, rows: pa.Table) -> None:
         """Adds rows, the next in key order."""
-        if not rows.num_rows:
-            return
-        bytes_a_row = rows.nbytes / rows.num_rows
+        key = self._table.key
         for begins, part in digests.chunks(self._table, self._mean, [rows]):
             if begins and self._rows_each is not None and self._rows >= self._rows_each:
                 self._end()
-            if not self._rows:
-                self._first = tuple(part.column(name)[0].as_py() for name in self._table.key)
-            most = min(parquet.ROW_GROUP, parquet.GROUP_BYTES / max(bytes_a_row, 1))
-            if self._held and self._held_rows + part.num_rows > most:
-                self._flush()
+            if self._writer is None:
+                self._first = tuple(part.column(name)[0].as_py() for name in key)
+                self._writer = parquet.Writer(self._folder, self._schema, next(self._names))
             self._hasher.add(begins, part)
-            self._held.append(part)
-            self._held_rows += part.num_rows
-            self._rows += part.num_rows
+            self._writer.write(part)
+            self._last = part
 
     def finish(self) -> tuple[list[AddAction], list[StoredFile]]:
         """Makes the files durable; the actions that add them to the table, and what they hold."""
@@ -78,24 +70,20 @@ class Files:
             if writer is not None:
                 writer.discard()
 
-    def _flush(self) -> parquet.Writer:
-        """Writes what is held: a row group of the file that is given back."""
-        if self._writer is None:
-            self._writer = parquet.Writer(self._folder, self._schema, next(self._names))
-        self._writer.write(pa.concat_tables(self._held))
-        self._last = self._held[-1].column(self._table.key[0])[-1].as_py()
-        self._held, self._held_rows = [], 0
-        return self._writer
+    @property
+    def _rows(self) -> int:
+        return 0 if self._writer is None else self._writer.rows
 
     def _end(self) -> None:
         """Ends the file in the making, if there is one."""
-        if not self._rows:
+        writer, last = self._writer, self._last
+        if writer is None or last is None:
             return
-        writer = self._flush()
-        (action,) = writer.finish({self._table.key[0]: (self._first[0], self._last)})
-        stored = StoredFile(action.path, self._rows, f"{self._hasher.close():064x}", self._first)
+        key = self._table.key[0]  # the only column whose extremes follow from the order
+        (action,) = writer.finish({key: (self._first[0], last.column(key)[-1].as_py())})
+        stored = StoredFile(action.path, writer.rows, f"{self._hasher.close():064x}", self._first)
         self._done.append((writer, action, stored))
-        self._writer, self._rows = None, 0
+        self._writer = None
 
 
 @dataclass(frozen=True)
@@ -126,19 +114,18 @@ class Version:
         if kind is not None:
             self.discard()
 
-    def replace(self, part: Replacement, tell: Callable[[pa.Table], object] | None) -> None:
+    def replace(self, part: Replacement, changes: Changes | None) -> None:
         """Writes the new files, the next in order; none if there is nothing to tell of.
 
-        `tell` is given what changes. None: rows are written whether they changed or not.
+        `changes` are told what differs. None: rows are written whether they differ or not.
         """
         names = layout.names(self._former, part.start, part.stop)
         files = Files(self._folder, self._table, self._mean, part.rows_each, names)
         self._new.append((part.start, part.stop, files))
-        changed = tell is None
+        changed = changes is None
         held: list[pa.Table] = []
         for step in part.steps:
-            if tell is not None and step.changes is not None:
-                tell(step.changes)
+            if changes is not None and changes.add(step):
                 changed = True
             held.append(step.rows)
             # The rows of one file can wait until it is known whether it has to be written.
