@@ -1,8 +1,9 @@
-"""What changing a thousand rows costs in tables of a given size: the lake alone, without Graph.
+"""What changing few rows costs in tables of a given size: the lake alone, without Graph.
 
 ``python -m benchmarks.amend_once DIR``, where DIR holds what `access_data` wrote. Users and their
-memberships are committed whole, amended with nothing, and amended a few times with a thousand rows
-each: half of them changed, a quarter new, a quarter gone (memberships: half new, half gone).
+memberships are committed whole, amended with nothing, and amended a few times with ten rows and
+with a thousand each: half of them changed, a quarter new, a quarter gone (memberships: half new,
+half gone), spread over the table at random. Seconds are of wall and of CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from entra_pipeline.lake import Lake
 from entra_pipeline.tables import Table, get
 
 TABLES = ("users", "group_members")
-CHANGED = 1_000
+CHANGED = (10, 1_000)
 ROUNDS = 3
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -41,30 +42,32 @@ def _table(lake: Lake, table: Table, home: Path) -> dict[str, Any]:
     moments = (START + timedelta(minutes=n) for n in range(100))
     folders = (lake.root / table.name, lake.root / f"{table.name}_changes")
 
-    def timed(work: Callable[[], object]) -> tuple[float, float]:
+    def timed(work: Callable[[], object]) -> dict[str, float]:
         before = _files(folders)
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         work()
-        taken = time.perf_counter() - started
-        return taken, sum(path.stat().st_size for path in _files(folders) - before) / 2**20
+        written = _files(folders) - before
+        return {
+            "wall_s": time.perf_counter() - started,
+            "cpu_s": time.process_time() - cpu,
+            "written_mib": sum(path.stat().st_size for path in written) / 2**20,
+            "files": len(written),
+        }
 
     whole = timed(lambda: lake.commit(table, rows, sync_id="0", as_of=next(moments)))
     nothing = timed(
         lambda: lake.amend(table, upserts=rows.slice(0, 0), sync_id="1", as_of=next(moments))
     )
     rng = np.random.default_rng(7)
-    amended = []
-    for n in range(ROUNDS):
-        upserts, deletes = _changes(table, rows, rng, n)
-        amend = partial(lake.amend, table, upserts=upserts, deletes=deletes)
-        amended.append(timed(partial(amend, sync_id="2", as_of=next(moments))))
-    return {
-        "rows": rows.num_rows,
-        "commit_s": whole[0],
-        "nothing_s": nothing[0],
-        "amend_s": statistics.median(taken for taken, _ in amended),
-        "written_mib": statistics.median(mib for _, mib in amended),
-    }
+    amended = {}
+    for count in CHANGED:
+        runs = []
+        for n in range(ROUNDS):
+            upserts, deletes = _changes(table, rows, rng, count, f"{count}-{n}")
+            amend = partial(lake.amend, table, upserts=upserts, deletes=deletes)
+            runs.append(timed(partial(amend, sync_id="2", as_of=next(moments))))
+        amended[str(count)] = {name: statistics.median(r[name] for r in runs) for name in runs[0]}
+    return {"rows": rows.num_rows, "commit": whole, "nothing": nothing, "amended": amended}
 
 
 def _files(folders: tuple[Path, ...]) -> set[Path]:
@@ -86,20 +89,20 @@ def _rows(table: Table, home: Path) -> pa.Table:
 
 
 def _changes(
-    table: Table, rows: pa.Table, rng: np.random.Generator, n: int
+    table: Table, rows: pa.Table, rng: np.random.Generator, count: int, mark: str
 ) -> tuple[pa.Table, pa.Table]:
     """Rows to put in, a half of them or none in the place of others, and keys of rows to go."""
-    chosen = rows.take(rng.choice(rows.num_rows, CHANGED, replace=False))
+    chosen = rows.take(rng.choice(rows.num_rows, count, replace=False))
     key = table.key[-1]
     place = rows.column_names.index(key)
-    changed = 0 if table.name == "group_members" else CHANGED // 2
-    fresh = chosen.slice(changed, (CHANGED - changed) // 2)
+    changed = 0 if table.name == "group_members" else count // 2
+    fresh = chosen.slice(changed, (count - changed) // 2)
     gone = chosen.slice(changed + fresh.num_rows).select(table.key)
-    names = [f"{rng.bytes(16).hex()}-{n}" for _ in range(fresh.num_rows)]
-    upserts = [fresh.set_column(place, rows.schema.field(place), pa.array(names))]
+    names = [f"{rng.bytes(16).hex()}-{mark}" for _ in range(fresh.num_rows)]
+    upserts = [fresh.set_column(place, rows.schema.field(place), pa.array(names, pa.string()))]
     if changed:
         place = rows.column_names.index("job_title")
-        titles = pa.array([f"Changed {n}"] * changed)
+        titles = pa.array([f"Changed {mark}"] * changed)
         kept = chosen.slice(0, changed)
         upserts.append(kept.set_column(place, rows.schema.field(place), titles))
     return pa.concat_tables(upserts), gone

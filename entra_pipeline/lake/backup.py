@@ -124,10 +124,10 @@ def _copy_table(lake: Path, name: str, target: Path) -> int:
     _copy_version(lake / name, version, target / name)
     if info is not None and info.changes_version is not None:
         _copy_version(lake / f"{name}_changes", info.changes_version, target / f"{name}_changes")
-    for checkpoint in info.checkpoints if info is not None else ():
-        folder = target / f"{name}_checkpoints"
-        folder.mkdir(exist_ok=True)
-        _copy_file(lake / f"{name}_checkpoints" / checkpoint.file, folder / checkpoint.file)
+    folder = f"{name}_checkpoints"
+    for file in {file for c in info.checkpoints for file in c.files} if info is not None else ():
+        (target / folder).mkdir(exist_ok=True)
+        _copy_file(lake / folder / file, target / folder / file)
     return 1
 
 

@@ -8,7 +8,7 @@ of 1.6 million memberships takes half a second.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -22,6 +22,10 @@ from entra_pipeline.tables import Table
 
 # So many rows are compared at a time: what a comparison needs beside them stays small.
 _WINDOW: Final = 16_384
+# Rows are few beside others of which there are so many times more: then they are looked up one by
+# one, and the others are not sorted again.
+_FEW: Final = 16
+_GOES: Final = 2**62  # in the place of a row's number, behind all of them
 
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -37,10 +41,49 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """The next rows of the new state, and what differs there from the former one."""
+    """The next rows of the new state, and what differs there from the former one.
+
+    Either the changes, or the rows that were looked at: the former ones and those in their place.
+    """
 
     rows: pa.Table
     changes: pa.Table | None = None  # as `change_fields` has them
+    looked_at: tuple[pa.Table, pa.Table] | None = None
+
+
+class Changes:
+    """What differs, of step after step, given to `tell` in key order.
+
+    Few rows cost as much to compare as thousands do, so they are gathered.
+    """
+
+    def __init__(self, table: Table, tell: Callable[[pa.Table], object]) -> None:
+        self._table, self._tell = table, tell
+        self._held: list[tuple[pa.Table, pa.Table]] = []
+
+    def add(self, step: Step) -> bool:
+        """Whether something differs in the step."""
+        if step.changes is not None:
+            self._tell(step.changes)
+            return True
+        if step.looked_at is None or step.looked_at[0].equals(step.looked_at[1]):
+            return False
+        self._held.append(step.looked_at)
+        if sum(old.num_rows + new.num_rows for old, new in self._held) > _WINDOW:
+            self.close()
+        return True
+
+    def close(self) -> None:
+        """Tells what is still held."""
+        if not self._held:
+            return
+        old, new = (
+            pa.concat_tables(parts).combine_chunks() for parts in zip(*self._held, strict=True)
+        )
+        self._held = []
+        changes = _changes(self._table, old, new)
+        if changes is not None:
+            self._tell(changes)
 
 
 def change_fields(table: Table) -> pa.Schema:
@@ -170,43 +213,64 @@ class Amendment:
         return not self.upserts.num_rows and self.deletes is None and self.within is None
 
 
-def amended(
-    key: Sequence[str],
-    former: Iterable[pa.Table],
-    amendment: Amendment,
-    table: Table | None = None,
-) -> Iterator[Step]:
-    """The former state with the amendment; what differs is told if the table is given."""
+def amended(key: Sequence[str], former: Iterable[pa.Table], amendment: Amendment) -> Iterator[Step]:
+    """The former state with the amendment, with the rows that it has to do with."""
     coming = Former(key, [amendment.upserts] if amendment.upserts.num_rows else [])
     for piece in former:
         upserts = coming.until(piece.slice(piece.num_rows - 1))
         if upserts is None:
             upserts = amendment.upserts.slice(0, 0)
         gone = _gone(piece, amendment)
-        places, _ = _matches_of_few(key, piece, upserts)
-        gone[places] = True
-        if not gone.any() and not upserts.num_rows:
+        few = _FEW * upserts.num_rows <= piece.num_rows
+        if few:
+            places, there = _found(key, piece, upserts)
+            gone[places[there]] = True
+        else:
+            gone[matches(key, piece, upserts)[0]] = True
+        going = np.flatnonzero(gone)
+        if not len(going) and not upserts.num_rows:
             yield Step(piece)
             continue
-        changes = None
-        if table is not None:
-            old = piece.take(arrow(np.flatnonzero(gone)))
-            changes = _changes(table, old, upserts)
-        yield Step(merge(key, piece.filter(pa.array(~gone)), upserts), changes)
+        looked_at = piece.take(arrow(going)), upserts
+        if few and _FEW * len(going) <= piece.num_rows:
+            yield Step(_spliced(piece, going, upserts, places), looked_at=looked_at)
+        else:
+            rows = merge(key, piece.filter(pa.array(~gone)), upserts)
+            yield Step(rows, looked_at=looked_at)
     for upserts in coming.rest():
-        changes = None
-        if table is not None:
-            changes = _changes(table, upserts.slice(0, 0), upserts)
-        yield Step(upserts, changes)
+        yield Step(upserts, looked_at=(upserts.slice(0, 0), upserts))
 
 
-def _matches_of_few(key: Sequence[str], rows: pa.Table, few: pa.Table) -> tuple[Places, Places]:
-    """As `matches`, quicker when the second table has few rows of those of the first."""
-    if 8 * few.num_rows > rows.num_rows:
-        return matches(key, rows, few)
-    near = np.flatnonzero(_is_in(rows.column(key[0]), few.column(key[0])))
-    places, others = matches(key, rows.select(key).take(arrow(near)), few)
-    return near[places], others
+def _found(key: Sequence[str], rows: pa.Table, few: pa.Table) -> tuple[Places, Mask]:
+    """Where the keys of few rows lie among those of others or would lie, and whether they do."""
+    columns: list[Any] = [rows.column(name) for name in key]
+    places = np.zeros(few.num_rows, np.int64)
+    there = np.zeros(few.num_rows, np.bool_)
+
+    def at(row: int) -> tuple[Any, ...]:
+        return tuple(column[row].as_py() for column in columns)
+
+    place = 0
+    for number, wanted in enumerate(zip(*few.select(key).to_pydict().values(), strict=True)):
+        place = bisect.bisect_left(range(rows.num_rows), wanted, lo=place, key=at)
+        places[number] = place
+        there[number] = place < rows.num_rows and at(place) == wanted
+    return places, there
+
+
+def _spliced(rows: pa.Table, going: Places, few: pa.Table, places: Places) -> pa.Table:
+    """The rows without those that go, the few others put in at their places."""
+    parts, at = [], 0
+    news = [(place, number) for number, place in enumerate(places.tolist())]
+    for place, number in sorted([*news, *((row, _GOES) for row in going.tolist())]):
+        if place > at:
+            parts.append(rows.slice(at, place - at))
+            at = place
+        if number < _GOES:
+            parts.append(few.slice(number, 1))
+        else:
+            at = place + 1
+    return pa.concat_tables([*parts, rows.slice(at)]).combine_chunks()
 
 
 def _gone(rows: pa.Table, amendment: Amendment) -> Mask:
@@ -215,18 +279,25 @@ def _gone(rows: pa.Table, amendment: Amendment) -> Mask:
     if amendment.within is not None:
         column, values = amendment.within
         gone |= _is_in(rows.column(column), values)
-    deletes = amendment.deletes
-    if deletes is None or not deletes.num_rows:
-        return gone
-    near = np.arange(rows.num_rows)
-    for name in deletes.column_names:
-        near = near[_is_in(rows.column(name).take(arrow(near)), deletes.column(name))]
-    if deletes.num_columns > 1 and len(near):
-        numbered = rows.select(deletes.column_names).take(arrow(near))
-        numbered = numbered.append_column("", pa.array(near))
-        near = numbered.join(deletes, deletes.column_names, join_type="left semi")[""].to_numpy()
-    gone[near] = True
+    if amendment.deletes is not None:
+        gone |= equal_to(rows, amendment.deletes)
     return gone
+
+
+def equal_to(rows: pa.Table, others: pa.Table) -> Mask:
+    """Which rows equal one of the others in all of the columns that those have."""
+    found = np.zeros(rows.num_rows, dtype=np.bool_)
+    if not others.num_rows:
+        return found
+    near = np.arange(rows.num_rows)
+    for name in others.column_names:
+        near = near[_is_in(rows.column(name).take(arrow(near)), others.column(name))]
+    if others.num_columns > 1 and len(near):
+        numbered = rows.select(others.column_names).take(arrow(near))
+        numbered = numbered.append_column("", pa.array(near))
+        near = numbered.join(others, others.column_names, join_type="left semi")[""].to_numpy()
+    found[near] = True
+    return found
 
 
 def _changes(table: Table, old: pa.Table, new: pa.Table) -> pa.Table | None:

@@ -15,10 +15,11 @@ import duckdb
 import pyarrow.parquet as pq
 
 from entra_pipeline import tables as registry
+from entra_pipeline.lake.digests import digest
 from entra_pipeline.lake.directory import DataDirectory
 from entra_pipeline.lake.errors import LakeError
 from entra_pipeline.lake.events import Events
-from entra_pipeline.lake.rows import conform, digest, in_order
+from entra_pipeline.lake.rows import conform, in_order
 from entra_pipeline.lake.store import Lake
 from entra_pipeline.tables import Table
 
@@ -80,9 +81,10 @@ def _table(lake: Lake, table: Table) -> int:
     if rows.num_rows != info.rows:
         raise _BrokenError(f"{rows.num_rows} rows, {info.rows} were committed")
     same = info.declaration == table.version
-    if same and digest(table, in_order(table, conform(table, rows))) != info.digest:
+    ordered = in_order(table, conform(table, rows))
+    if same and digest(table, ordered, like=info.digest) != info.digest:
         raise _BrokenError("its rows are not those that were committed")
-    del rows
+    del rows, ordered
     changes = lake.changes(table.name)
     if lake.as_of(table.name, info.known_since, table.key) is None:
         raise _BrokenError("its history does not reach back as far as it says")

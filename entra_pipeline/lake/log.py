@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from entra_pipeline.lake import metadata
 from entra_pipeline.lake.metadata import CommitInfo
@@ -36,9 +37,10 @@ def replace_files(
     stored: DeltaTable | None,
     table: Table,
     added: Sequence[AddAction],
+    removed: Sequence[str] | None,
     info: CommitInfo,
 ) -> None:
-    """A commit of files in place of all others; the first one if nothing is stored yet."""
+    """A commit of files in place of some (None: of all); the first one if nothing is stored yet."""
     schema = Schema.from_arrow(commented(table))
     if stored is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,13 +52,17 @@ def replace_files(
             description=table.doc,
             commit_properties=metadata.properties(info),
         )
-    else:
-        stored.create_write_transaction(
-            [*added],
-            mode="overwrite",
-            schema=schema,
-            commit_properties=metadata.properties(info),
-        )
+        return
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    gone = [
+        RemoveAction(name, True, now, (folder / name).stat().st_size, {}) for name in removed or ()
+    ]
+    stored.create_write_transaction(
+        [*gone, *added],
+        mode="overwrite" if removed is None else "append",
+        schema=schema,
+        commit_properties=metadata.properties(info),
+    )
 
 
 def touch(stored: DeltaTable, info: CommitInfo) -> None:

@@ -6,7 +6,7 @@ Data, cursor and the version of the history that counts become durable together 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,17 @@ class Checkpoint:
     """A copy of the content as it was from a moment on, until the next change."""
 
     at: datetime
-    file: str  # name in the folder `<table>_checkpoints`
+    files: tuple[str, ...]  # names in the folder `<table>_checkpoints`, in key order
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a version: the rows from its first key up to the first key of the next."""
+
+    name: str  # names are in key order
+    rows: int
+    digest: str  # the sum of its chunks
+    first: tuple[Any, ...]  # the key of its first row
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class CommitInfo:
     changes_version: int | None  # of the history; None: nothing has changed yet
     changes_since: int  # rows in the history since the last checkpoint
     checkpoints: tuple[Checkpoint, ...]  # in order of time
+    # In key order. None: one file, written when every version was one. Says nothing of the content.
+    files: tuple[StoredFile, ...] | None = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,14 @@ def properties(info: CommitInfo) -> CommitProperties:
                 "changed_as_of": _text(info.changed_as_of),
                 "changes_version": info.changes_version,
                 "changes_since": info.changes_since,
-                "checkpoints": [{"at": _text(c.at), "file": c.file} for c in info.checkpoints],
+                "checkpoints": [
+                    {"at": _text(c.at), "file": c.files[0]}
+                    if len(c.files) == 1
+                    else {"at": _text(c.at), "files": list(c.files)}
+                    for c in info.checkpoints
+                ],
             }
+            | _listed(info.files)
         },
         # One writer at a time holds the data directory's lock: a conflict is a fault to show.
         max_commit_retries=0,
@@ -100,8 +118,8 @@ def load(root: Path, name: str, version: int) -> CommitInfo:
     path = root / name / "_delta_log" / f"{version:020}.json"
     try:
         with path.open("rb") as lines:
-            actions = [json.loads(line) for line in lines]
-        said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
+            actions = (json.loads(line) for line in lines)
+            said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
         said = said[_METADATA]
         as_of = datetime.fromisoformat(said["as_of"])
         first = _moment(said, "first_as_of", as_of)
@@ -121,15 +139,33 @@ def load(root: Path, name: str, version: int) -> CommitInfo:
             changes_version=said.get("changes_version"),
             changes_since=said.get("changes_since", 0),
             checkpoints=tuple(
-                Checkpoint(datetime.fromisoformat(c["at"]), c["file"])
+                Checkpoint(
+                    datetime.fromisoformat(c["at"]),
+                    tuple(c["files"]) if "files" in c else (c["file"],),
+                )
                 for c in said.get("checkpoints", [])
             ),
+            files=_files(said),
         )
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise LakeError(
             f"table {name} in {root}: version {version} was not committed by this program "
             f"({type(error).__name__}); move the folder away and sync again"
         ) from error
+
+
+def _listed(files: tuple[StoredFile, ...] | None) -> dict[str, Any]:
+    if files is None:
+        return {}
+    return {"files": [[f.name, f.rows, f.digest, list(f.first)] for f in files]}
+
+
+def _files(said: dict[str, Any]) -> tuple[StoredFile, ...] | None:
+    if "files" not in said:
+        return None
+    return tuple(
+        StoredFile(name, rows, digest, tuple(first)) for name, rows, digest, first in said["files"]
+    )
 
 
 def _moment(said: dict[str, Any], name: str, otherwise: datetime) -> datetime:

@@ -20,10 +20,11 @@ from deltalake.transaction import AddAction
 # At most so many rows in a row group: what DuckDB reads as one unit of parallel work. Row groups
 # are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
 ROW_GROUP: Final = 122_880
+_GROUP_BYTES: Final = 16 * 2**20
 
 
 class Writer:
-    """One Parquet file in the making. The file appears with the first rows.
+    """One Parquet file in the making. The file appears with the first row group.
 
     Within `with` it is removed again if its making fails: a full disk should not fill further with
     each attempt.
@@ -34,6 +35,9 @@ class Writer:
         self._schema = schema
         self._file: IO[bytes] | None = None
         self._parquet: Any = None
+        self._held: list[pa.Table] = []
+        self._held_rows = 0
+        self._bytes_a_row = 0.0
         self.rows = 0
 
     def __enter__(self) -> Writer:
@@ -44,23 +48,36 @@ class Writer:
             self.discard()
 
     def write(self, rows: pa.Table) -> None:
-        """Adds rows that have the schema's columns."""
+        """Adds rows that have the schema's columns. They are held until they make a row group."""
         if not rows.num_rows:
             return
+        self._bytes_a_row = self._bytes_a_row or rows.nbytes / rows.num_rows
+        most = min(ROW_GROUP, _GROUP_BYTES / max(self._bytes_a_row, 1))
+        if self._held and self._held_rows + rows.num_rows > most:
+            self._flush()
+        self._held.append(rows)
+        self._held_rows += rows.num_rows
+        self.rows += rows.num_rows
+
+    def _flush(self) -> None:
+        """Writes what is held."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")
             self._parquet = pq.ParquetWriter(
                 self._file, self._schema, compression="zstd", compression_level=1
             )
+        rows = self._held[0] if len(self._held) == 1 else pa.concat_tables(self._held)
         self._parquet.write_table(rows.cast(self._schema), row_group_size=ROW_GROUP)
-        self.rows += rows.num_rows
+        self._held, self._held_rows, self._bytes_a_row = [], 0, 0.0
 
     def finish(self, extremes: Mapping[str, tuple[Any, Any]]) -> list[AddAction]:
         """Makes the file durable; the action that adds it to a table, none if it has no rows.
 
         `extremes`: smallest and largest value of columns, as JSON has them, for readers that skip.
         """
+        if self._held:
+            self._flush()
         if self._file is None:
             return []
         self._parquet.close()
@@ -86,6 +103,7 @@ class Writer:
 
     def discard(self) -> None:
         """Removes the file."""
+        self._held = []
         if self._file is None:
             return
         with contextlib.suppress(Exception):  # there is no room for the file's end, perhaps
@@ -97,19 +115,25 @@ class Writer:
 def read(path: str, schema: pa.Schema) -> pa.Table:
     """One Parquet file in the given schema; columns that it lacks are null."""
     with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
-        present = [name for name in schema.names if name in file.schema_arrow.names]
+        stored = {*file.schema_arrow.names}
+        present = [name for name in schema.names if name in stored]
         return _fitted(file.read(columns=present), schema)
 
 
 def pieces(path: str, schema: pa.Schema) -> Iterator[pa.Table]:
     """As `read`, one row group after the other."""
     with contextlib.closing(pq.ParquetFile(path, memory_map=True)) as file:
-        present = [name for name in schema.names if name in file.schema_arrow.names]
+        stored = {*file.schema_arrow.names}
+        present = [name for name in schema.names if name in stored]
         for group in range(file.num_row_groups):
-            yield _fitted(file.read_row_group(group, columns=present), schema)
+            # Handing the columns of a small group to threads costs more than reading them.
+            large = file.metadata.row_group(group).num_rows > ROW_GROUP // 4
+            yield _fitted(file.read_row_group(group, columns=present, use_threads=large), schema)
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    if rows.schema.equals(schema):
+        return rows.cast(schema) if schema.metadata or rows.schema.metadata else rows
     columns = [
         rows.column(field.name).cast(field.type)
         if field.name in rows.column_names

@@ -1,7 +1,6 @@
 """Rows made ready for storing: conformed to a declaration, sorted by key, free of duplicates.
 
-Pure functions on Arrow tables; nothing here reads or writes files. The order and the digest make
-equal content equal bytes, whatever order Graph sent it in.
+Pure functions on Arrow tables; nothing here reads or writes files.
 
 A second, sorted copy of a table is never made: the order is kept as row numbers, and rows are
 gathered slice by slice. Measured with 100,000 users (96 MB of Arrow): a commit adds 80 MB of memory
@@ -10,8 +9,7 @@ that way, 310 MB with a sorted copy and Delta's own writer, for the same CPU.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +21,7 @@ import pyarrow.compute as pc
 from entra_pipeline.lake.errors import RowsError
 from entra_pipeline.tables import Table
 
-# The digest is taken over slices of this many rows, so that it does not depend on how the rows
-# came in chunks.
+# Rows are gathered in multiples of this many; so many are looked at to know how wide they are.
 _SLICE: Final = 16_384
 # Rows are gathered so many bytes at a time, about, or a twelfth of the table if that is more. Each
 # gathering costs something for every chunk of the table (6 million rows in 300 chunks: 2.4 s in 33
@@ -156,67 +153,6 @@ def _compared(keys: pa.Table) -> tuple[bool, npt.NDArray[np.bool_]]:
             return False, same
         same &= pc.equal(here, after).to_numpy()
     return True, same
-
-
-class Digest:
-    """A hash of rows in key order: names, types and values count, descriptions do not.
-
-    Only values count, not how Arrow happens to hold them: what lies below a null differs between
-    rows from JSON, from Parquet and from a `take`.
-    """
-
-    def __init__(self, table: Table) -> None:
-        bare = [(field.name, str(field.type)) for field in table.schema()]
-        self._hashing = hashlib.sha256(repr(bare).encode())
-
-    def add(self, piece: pa.Table) -> None:
-        """The next of an `Ordered`'s slices."""
-        even = piece.combine_chunks()
-        for start in range(0, even.num_rows, _SLICE):
-            for column in even.slice(start, _SLICE).columns:
-                for chunk in column.chunks:
-                    _hash(self._hashing.update, chunk)
-
-    def close(self) -> str:
-        """The hash of all rows added, 64 hex digits."""
-        return self._hashing.hexdigest()
-
-
-def _hash(update: Callable[[Any], None], array: Any) -> None:
-    """Hashes the values of one array, whatever its type."""
-    kind = array.type
-    update(f"{len(array)} {array.null_count}".encode())
-    if array.null_count:
-        update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)))
-    if pa.types.is_struct(kind):
-        for part in array.flatten():
-            _hash(update, part)
-        return
-    if pa.types.is_list(kind):
-        update(pc.fill_null(pc.list_value_length(array), 0).to_numpy())
-        _hash(update, array.flatten())
-        return
-    if array.null_count:
-        array = pc.fill_null(array, pa.scalar("" if pa.types.is_string(kind) else 0).cast(kind))
-    if pa.types.is_string(kind):
-        lengths = pc.binary_length(array).to_numpy()
-        update(lengths)
-        _, offsets, values = array.buffers()
-        if values is not None and len(array):
-            (start,) = np.frombuffer(offsets, np.int32, 1, 4 * array.offset)
-            update(memoryview(values)[start : start + int(lengths.sum(dtype=np.int64))])
-    elif pa.types.is_boolean(kind):
-        update(np.packbits(array.to_numpy(zero_copy_only=False)))
-    else:
-        update(np.ascontiguousarray(array.to_numpy()))
-
-
-def digest(table: Table, ordered: Ordered) -> str:
-    """The hash of all rows."""
-    hashing = Digest(table)
-    for piece in ordered.slices():
-        hashing.add(piece)
-    return hashing.close()
 
 
 def _is_encoded(column: Any) -> bool:

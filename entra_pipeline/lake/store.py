@@ -22,20 +22,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake import log, metadata, parquet, upkeep
-from entra_pipeline.lake.diff import Amendment, Step, amended, compared
+from entra_pipeline.lake import layout, log, metadata, parquet, upkeep
+from entra_pipeline.lake.diff import Amendment, Changes, Step, amended, compared
+from entra_pipeline.lake.digests import digest, is_made_with, told
 from entra_pipeline.lake.errors import LakeError, NewerTableError
 from entra_pipeline.lake.history import History, change_schema
-from entra_pipeline.lake.metadata import Commit, CommitInfo
-from entra_pipeline.lake.rows import (
-    Digest,
-    conform,
-    conform_deletes,
-    conform_within,
-    digest,
-    even,
-    in_order,
-)
+from entra_pipeline.lake.metadata import Commit, CommitInfo, StoredFile
+from entra_pipeline.lake.rows import conform, conform_deletes, conform_within, in_order
+from entra_pipeline.lake.version import Replacement, Version
 from entra_pipeline.tables import Table
 
 _GRACE: Final = timedelta(hours=6)
@@ -48,7 +42,8 @@ class Lake:
 
     `tables` are the declarations known to this program; the registry unless given. `replay`: a
     question about the past replays at most about so many changes, or as many as the table has rows
-    if that is more.
+    if that is more. `file_rows`: a file of a table has at least so many rows, or is the only one.
+    All who write a table should agree: what others wrote is written anew when it is amended.
     """
 
     def __init__(
@@ -57,10 +52,13 @@ class Lake:
         tables: Mapping[str, Table] = registry.TABLES,
         *,
         replay: int = _REPLAYED,
+        file_rows: int = layout.FILE_ROWS,
     ) -> None:
         self.root = root
         self._tables = tables
         self._replay = replay
+        self._file_rows = file_rows
+        self._chunk = max(1, file_rows // 2)  # so that files end soon after they have their rows
 
     def commit(
         self,
@@ -87,15 +85,18 @@ class Lake:
         stored = log.opened(self.root / table.name)
         if current is None or stored is None:
             first = (Step(piece) for piece in ordered.slices())
-            return self._write(table, stored, first, info, None, ordered.duplicates)
+            whole = self._whole(first, ordered.count)
+            return self._write(table, stored, (), [whole], info, None, ordered.duplicates)
         # Gathering rows in order costs more than writing them. So the digest is worked out
         # beforehand only where it can spare the writing.
-        if current.rows == ordered.count and current.digest == digest(table, ordered):
+        if current.rows == ordered.count and current.digest == digest(
+            table, ordered, like=current.digest
+        ):
             log.touch(stored, info)
             return Commit(info, changed=False, duplicates=ordered.duplicates, changes=0)
-        former = _pieces(stored.file_uris(), table.schema())
-        steps = compared(table, former, ordered.slices())
-        return self._write(table, stored, steps, info, current, ordered.duplicates)
+        former = _pieces(self._paths(current), table.schema())
+        whole = self._whole(compared(table, former, ordered.slices()), ordered.count)
+        return self._write(table, stored, (), [whole], info, current, ordered.duplicates)
 
     def amend(
         self,
@@ -138,9 +139,22 @@ class Lake:
         if amendment.is_empty():
             log.touch(stored, info)
             return Commit(info, changed=False, duplicates=0, changes=0)
-        former = _pieces(stored.file_uris(), table.schema())
-        steps = _even(amended(table.key, former, amendment, table), current.rows)
-        return self._write(table, stored, steps, info, current, ordered.duplicates)
+        files = current.files
+        if files is None or not self._is_ours(current) or layout.is_worn(files):
+            former = _pieces(self._paths(current), table.schema())
+            steps = amended(table.key, former, amendment)
+            whole = self._whole(steps, current.rows)
+            return self._write(table, stored, (), [whole], info, current, ordered.duplicates)
+        parts = layout.parts(files, table.key, amendment, self._file_rows, self._columns(table))
+        return self._write(
+            table,
+            stored,
+            files,
+            [self._amended(table, files, part) for part in parts],
+            info,
+            current,
+            ordered.duplicates,
+        )
 
     def info(self, name: str) -> CommitInfo | None:
         """What the current version says about itself; None when nothing was ever committed.
@@ -158,7 +172,7 @@ class Lake:
         return info
 
     def files(self, name: str) -> list[str]:
-        """The Parquet files of the current version, none when it has no rows.
+        """The Parquet files of the current version in key order, none when it has no rows.
 
         They stay in place for a grace after a newer version replaced them (`maintain`). Raises
         NewerTableError as `commit` does.
@@ -208,7 +222,7 @@ class Lake:
         until = None
         for checkpoint in info.checkpoints:
             if checkpoint.at >= moment:
-                files = [str(self._checkpoints(name) / checkpoint.file)]
+                files = [str(self._checkpoints(name) / file) for file in checkpoint.files]
                 until = checkpoint.at
                 break
         pieces = _pieces(files, schema)
@@ -232,7 +246,8 @@ class Lake:
         ordered = in_order(table, self.read(name))
         steps = (Step(piece) for piece in ordered.slices())
         info = replace(current, version=current.version + 1, declaration=table.version, cursor=None)
-        self._write(table, log.opened(self.root / name), steps, info, None, 0)
+        whole = self._whole(steps, ordered.count)
+        self._write(table, log.opened(self.root / name), (), [whole], info, None, 0)
         return True
 
     def maintain(
@@ -254,14 +269,15 @@ class Lake:
         if info is None or stored is None:
             return 0
         removed = 0
+        info = self._rearranged(self._tables[name], stored, info)
         if info.changes_version is not None:
             history = History(self.root, self._tables[name])
             until = None if keep is None else (now or info.as_of) - keep
             version, trimmed = history.tidy(info.changes_version, until)
             if version != info.changes_version:
                 known_since = info.known_since if trimmed is None else trimmed
-                dropped = [c.file for c in info.checkpoints if c.at < known_since]
-                for file in dropped:
+                kept = tuple(c for c in info.checkpoints if c.at >= known_since)
+                for file in _named(info.checkpoints) - _named(kept):
                     # Somebody may have read of it a moment ago: its grace begins now.
                     (self._checkpoints(name) / file).touch()
                 info = replace(
@@ -269,13 +285,14 @@ class Lake:
                     version=info.version + 1,
                     changes_version=version,
                     known_since=known_since,
-                    checkpoints=tuple(c for c in info.checkpoints if c.file not in dropped),
+                    checkpoints=kept,
                 )
-                log.touch(stored, info)
+                log.touch(log.opened(self.root / name) or stored, info)
             is_empty = info.changed_as_of <= info.known_since
             removed += upkeep.tidy(history.folder, grace, files=0 if is_empty else 1)
-        removed += upkeep.tidy(self.root / name, grace, files=1 if info.rows else 0)
-        named = {checkpoint.file for checkpoint in info.checkpoints}
+        current = 1 if info.files is None else len(info.files)
+        removed += upkeep.tidy(self.root / name, grace, files=current if info.rows else 0)
+        named = _named(info.checkpoints)
         oldest = time.time() - grace.total_seconds()
         return removed + upkeep.remove(
             [
@@ -299,30 +316,38 @@ class Lake:
         ):
             return replace(info, changes_since=former.changes_since + changes)
         folder = self._checkpoints(info.table)
-        kept = []
-        for file in self.files(info.table):  # one; none if there were no rows
+        names = []
+        for file in self.files(info.table):  # none if there were no rows
             folder.mkdir(exist_ok=True)
             path = folder / Path(file).name
+            names.append(path.name)
+            if path.name in _named(former.checkpoints):
+                continue
             path.unlink(missing_ok=True)
             try:
                 path.hardlink_to(file)
             except OSError:  # not every file system has links
                 shutil.copyfile(file, path)
-            kept.append(metadata.Checkpoint(former.changed_as_of, path.name))
-        return replace(
-            info,
-            changes_since=former.changes_since + changes if not kept else changes,
-            checkpoints=(*info.checkpoints, *kept),
-        )
+        if not names:
+            return replace(info, changes_since=former.changes_since + changes)
+        checkpoint = metadata.Checkpoint(former.changed_as_of, tuple(names))
+        return replace(info, changes_since=changes, checkpoints=(*info.checkpoints, checkpoint))
 
     def _readable(self, name: str) -> tuple[CommitInfo, list[str]] | None:
         """What the current version says, and its files."""
-        stored = log.opened(self.root / name)
-        if stored is None:
+        version = log.latest(self.root / name)
+        if version is None:
             return None
-        info = metadata.load(self.root, name, stored.version())
+        info = metadata.load(self.root, name, version)
         self._refuse_newer(self._tables[name], info)
-        return info, sorted(stored.file_uris())
+        return info, self._paths(info)
+
+    def _paths(self, info: CommitInfo) -> list[str]:
+        """The files of a version, in key order."""
+        folder = self.root / info.table
+        if info.files is None:
+            return sorted(DeltaTable(folder, version=info.version).file_uris())
+        return [str(folder.absolute() / file.name) for file in info.files]
 
     def _current(self, table: Table) -> CommitInfo | None:
         info = self.info(table.name)
@@ -338,54 +363,99 @@ class Lake:
                 "entra-pipeline that wrote it, or another data directory"
             )
 
+    def _whole(self, steps: Iterable[Step], rows: int) -> Replacement:
+        """All there is, in new files; `rows` of them, about."""
+        return Replacement(0, 0, layout.rows_each(rows, self._file_rows), steps)
+
+    def _amended(self, table: Table, files: Sequence[StoredFile], part: layout.Part) -> Replacement:
+        """Some files of a version with what an amendment makes of their rows."""
+        former = self._former(table, files[part.start : part.stop])
+        steps = amended(table.key, former, part.amendment)
+        return Replacement(part.start, part.stop, part.rows_each, steps)
+
+    def _former(self, table: Table, files: Sequence[StoredFile]) -> Iterator[pa.Table]:
+        """The rows of some of a table's files."""
+        paths = [str(self.root / table.name / file.name) for file in files]
+        return _pieces(paths, table.schema())
+
+    def _is_ours(self, info: CommitInfo) -> bool:
+        """Whether its files are such as this lake writes, so that some can stay."""
+        return is_made_with(info.digest, self._chunk)
+
+    def _columns(self, table: Table) -> layout.Rows:
+        """Reads columns of one of a table's files."""
+
+        def read(file: StoredFile, columns: Sequence[str]) -> pa.Table:
+            path = str(self.root / table.name / file.name)
+            return parquet.read(path, _selected(table.schema(), columns))
+
+        return read
+
+    def _rearranged(self, table: Table, stored: DeltaTable, info: CommitInfo) -> CommitInfo:
+        """Writes files anew that amendments left far too large or small; what is said then."""
+        files = info.files
+        if files is None or not self._is_ours(info) or info.declaration < table.version:
+            return info
+        spans = layout.misfits(files, self._file_rows)
+        if not spans:
+            return info
+        parts = [
+            Replacement(start, stop, rows_each, map(Step, self._former(table, files[start:stop])))
+            for start, stop, rows_each in spans
+        ]
+        info = replace(info, version=info.version + 1)
+        return self._write(table, stored, files, parts, info, None, 0).info
+
     def _write(
         self,
         table: Table,
         stored: DeltaTable | None,
-        steps: Iterable[Step],
+        files: Sequence[StoredFile],
+        parts: Iterable[Replacement],
         info: CommitInfo,
         former: CommitInfo | None,
         duplicates: int,
     ) -> Commit:
-        """A commit of new data: one file, which the log then names in place of all others.
+        """A commit of new data: files in the place of some, or of all if none are given.
 
         With a former state the history comes first, and a commit without data is made when nothing
         turns out to differ. The rows are counted and hashed on the way.
         """
-        if former is not None:
-            # A clock may be set back; the history's order is that of the commits.
-            changed_as_of = max(info.as_of, former.changed_as_of)
-        schema = log.commented(table)
-        hashing = Digest(table)
-        key = table.key[0]  # the only column whose extremes follow from the order
-        extremes: list[Any] = []
+        # A clock may be set back; the history's order is that of the commits.
+        changed_as_of = info.as_of if former is None else max(info.as_of, former.changed_as_of)
+        folder = self.root / table.name
         history = History(self.root, table)
         with (
-            parquet.Writer(self.root / table.name, schema) as data,
+            Version(folder, table, self._chunk, files) as version,
             history.writer(info.version) as changes,
         ):
-            for step in steps:
-                if step.changes is not None:
-                    told = history.dated(step.changes, info.sync_id, changed_as_of)
-                    changes.write(told)
-                if step.rows.num_rows:
-                    hashing.add(step.rows)
-                    data.write(step.rows)
-                    extremes += (
-                        step.rows.column(key)[0].as_py(),
-                        step.rows.column(key)[-1].as_py(),
-                    )
-            info = replace(info, rows=data.rows, digest=hashing.close())
+
+            def tell(found: pa.Table) -> None:
+                changes.write(history.dated(found, info.sync_id, changed_as_of))
+
+            differing = None if former is None else Changes(table, tell)
+            for part in parts:
+                version.replace(part, differing)
+            if differing is not None:
+                differing.close()
             if stored is not None and former is not None and not changes.rows:
-                data.discard()
+                version.discard()
+                info = replace(info, rows=former.rows, digest=former.digest)
                 log.touch(stored, info)
                 return Commit(info, changed=False, duplicates=duplicates, changes=0)
+            added, now, gone = version.finish()
+            info = replace(
+                info,
+                rows=sum(file.rows for file in now),
+                digest=told(self._chunk, sum(int(file.digest, 16) for file in now)),
+                files=tuple(now),
+            )
             if former is not None:
                 named = history.append(changes, former.changes_version, changed_as_of)
                 info = replace(info, changes_version=named, changed_as_of=changed_as_of)
                 info = self._checkpointed(info, former, changes.rows)
-            added = data.finish({key: (extremes[0], extremes[-1])} if extremes else {})
-            log.replace_files(self.root / table.name, stored, table, added, info)
+            names = [file.name for file in gone] if files else None
+            log.replace_files(folder, stored, table, added, names, info)
         return Commit(info, changed=True, duplicates=duplicates, changes=changes.rows)
 
 
@@ -411,6 +481,7 @@ def _following(
             changes_version=None,
             changes_since=0,
             checkpoints=(),
+            files=(),
         )
     return replace(
         current,
@@ -422,21 +493,8 @@ def _following(
     )
 
 
-def _even(steps: Iterable[Step], total: int) -> Iterator[Step]:
-    """Steps of the sizes that a digest is taken over; changes come as soon as they are known."""
-    known: list[pa.Table] = []
-
-    def rows() -> Iterator[pa.Table]:
-        for step in steps:
-            if step.changes is not None:
-                known.append(step.changes)
-            yield step.rows
-
-    for piece in even(rows(), total):
-        yield Step(piece, pa.concat_tables(known) if known else None)
-        known.clear()
-    if known:
-        yield Step(known[0].slice(0, 0), pa.concat_tables(known))
+def _named(checkpoints: Iterable[metadata.Checkpoint]) -> set[str]:
+    return {file for checkpoint in checkpoints for file in checkpoint.files}
 
 
 def _selected(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:

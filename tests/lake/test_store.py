@@ -286,8 +286,9 @@ def test_any_delta_reader_sees_the_current_rows_and_can_skip_by_key(lake: Lake) 
     )
 
 
-def test_wide_rows_are_written_in_small_groups_and_narrow_ones_in_large(lake: Lake) -> None:
+def test_wide_rows_are_written_in_small_groups_and_narrow_ones_in_large(tmp_path: Path) -> None:
     count = 40_000
+    lake = Lake(tmp_path, {"things": THINGS}, file_rows=count)
     lake.commit(THINGS, rows(count), sync_id="s", as_of=NOON)
     narrow = pq.ParquetFile(lake.files("things")[0]).metadata
     wide = pa.array([["x" * 2_000]] * count, pa.list_(pa.string()))
