@@ -114,6 +114,8 @@ class Extraction:
         self._converters = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "extract-parse")
         # One large table is sorted and written at a time: two at once need twice the memory.
         self._committer = ThreadPoolExecutor(1, "extract-commit")
+        # An amendment goes through its table piece by piece, and much of that in Arrow.
+        self._amender = ThreadPoolExecutor(min(2, os.cpu_count() or 1), "extract-amend")
         self._source = Source(client, self._turns, self._converters)
         hints = Hinted(settings, client)
         self._feeds = Feeds(settings, lake, self._source, tables, hints.read, full=full)
@@ -160,6 +162,7 @@ class Extraction:
         self._turns.close()
         self._converters.shutdown(wait=True)
         self._committer.shutdown(wait=True)
+        self._amender.shutdown(wait=True)
 
     # ---- in a reader's thread ----------------------------------------------------------------
 
@@ -260,7 +263,7 @@ class Extraction:
         try:
             self._turns.check()
             self._tell(Progress(name, Phase.COMMITTING, change.upserts.num_rows))
-            commit = self._committer.submit(
+            commit = self._amender.submit(
                 self._lake.amend,
                 get(name),
                 upserts=change.upserts,

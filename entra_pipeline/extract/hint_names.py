@@ -11,9 +11,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 
+@lru_cache(1_024)  # a log repeats a few names
 def activity_name(text: str) -> str:
     """A name without what drifts: case, kinds of dashes and spaces, brackets around suffixes."""
     plain = unicodedata.normalize("NFKC", text).casefold()
