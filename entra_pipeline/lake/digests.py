@@ -27,7 +27,7 @@ _SLICE: Final = 16_384
 _TAIL: Final = 16  # bytes of each key value that say where a chunk begins: ids differ there
 _MODULUS: Final = 2**256
 _WORD: Final = np.dtype("<u8")
-_FACTORS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93], _WORD)
+_FACTORS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], _WORD)
 
 
 class Hasher:
@@ -124,34 +124,35 @@ def _seed(table: Table) -> bytes:
 def _begins(table: Table, mean: int, rows: pa.Table) -> npt.NDArray[np.bool_]:
     """Which rows begin a chunk: one in so many, by their keys alone."""
     mixed = np.zeros(rows.num_rows, _WORD)
-    with np.errstate(over="ignore"):
-        for name in table.key:
-            words = _tails(rows.column(name))
-            mixed = (mixed ^ words[:, 0]) * _FACTORS[0]
-            mixed = (mixed ^ (mixed >> np.uint64(29)) ^ words[:, 1]) * _FACTORS[1]
-            mixed = (mixed ^ (mixed >> np.uint64(32))) * _FACTORS[2]
+    for name in table.key:
+        for word, factor in zip(_tails(rows.column(name)), _FACTORS, strict=True):
+            mixed ^= word
+            mixed *= factor
+            mixed ^= mixed >> np.uint64(32)
+    mixed *= _FACTORS[0]  # so that the last byte counts everywhere
     found: npt.NDArray[np.bool_] = (mixed >> np.uint64(32)) % np.uint64(mean) == 0
     return found
 
 
-def _tails(column: Any) -> npt.NDArray[np.uint64]:
+def _tails(column: Any) -> list[npt.NDArray[np.uint64]]:
     """The last bytes of each text as two numbers."""
     array = column.cast(pa.string()).combine_chunks()
     count = len(array)
-    tails = np.zeros((count, _TAIL), np.uint8)
     _, offsets, values = array.buffers()
-    if count and values is not None:
-        bounds = np.frombuffer(offsets, np.int32, count + 1, 4 * array.offset)
-        data, lengths = np.frombuffer(values, np.uint8), np.diff(bounds)
-        length = int(lengths[0])
-        if length >= _TAIL and (lengths == length).all():
-            tails = data[bounds[0] : bounds[-1]].reshape(count, length)[:, length - _TAIL :].copy()
-        else:
-            for back in range(1, _TAIL + 1):
-                there = np.flatnonzero(lengths >= back)
-                tails[there, _TAIL - back] = data[bounds[1:][there] - back]
-    words: npt.NDArray[np.uint64] = tails.view(_WORD)
-    return words
+    if not count or values is None:
+        return [np.zeros(count, _WORD)] * 2
+    bounds = np.frombuffer(offsets, np.int32, count + 1, 4 * array.offset)
+    lengths = np.diff(bounds)
+    length = int(lengths[0])
+    if length >= _TAIL and (lengths == length).all():
+        ends = [int(bounds[1]) - _TAIL, int(bounds[1]) - _TAIL // 2]
+        return [np.ndarray((count,), _WORD, values, end, (length,)) for end in ends]
+    data = np.frombuffer(values, np.uint8)
+    tails = np.zeros((count, _TAIL), np.uint8)
+    for back in range(1, _TAIL + 1):
+        there = np.flatnonzero(lengths >= back)
+        tails[there, _TAIL - back] = data[bounds[1:][there] - back]
+    return [*tails.view(_WORD).T]
 
 
 def _hash_rows(update: Callable[[Any], None], rows: pa.Table, *, brief: bool = True) -> None:

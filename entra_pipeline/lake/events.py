@@ -13,61 +13,42 @@ the commit's own metadata, so that it becomes durable together with the rows.
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
+from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 from filelock import FileLock
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake.errors import LakeError, NewerTableError, RowsError
-from entra_pipeline.lake.rows import conform, in_order
+from entra_pipeline.lake import event_files
+from entra_pipeline.lake.errors import NewerTableError, RowsError
+from entra_pipeline.lake.event_files import DAY
+from entra_pipeline.lake.event_merge import by_day, by_time, distinct, merged
+from entra_pipeline.lake.event_metadata import EventsInfo, load, properties
+from entra_pipeline.lake.log import opened
+from entra_pipeline.lake.rows import conform
 from entra_pipeline.lake.spans import Span, joined, since
 from entra_pipeline.tables import Status, Table
 
-DAY: Final = "day"
-"""The partition column of the stored Delta tables."""
+__all__ = ["DAY", "Events", "EventsCommit", "EventsInfo"]
 
 # The stubs spell out overloads by element type; "whatever is declared" fits few of them.
 pc: Any = pyarrow.compute
 
-_METADATA: Final = "entra_pipeline_events"
-_BATCH: Final = 16_384
 # A day of readings every quarter of an hour makes a hundred files. More than so many small ones
 # of a day become one.
 _SMALL_FILES: Final = 16
 _SMALL: Final = 10_000
 _GRACE: Final = timedelta(hours=6)
 _LOCK_WAIT_S: Final = 600
-
-
-@dataclass(frozen=True)
-class EventsInfo:
-    """What the current version of a table of events says about itself."""
-
-    table: str
-    version: int  # of the Delta table
-    rows: int
-    as_of: datetime  # when Graph was last asked, whatever it said
-    sync_id: str  # of that reading
-    declaration: int
-    covered: tuple[Span, ...]  # read whole, in order
-    status: Status  # of the last reading
-    reason: str | None = None
-    permission: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,16 +59,6 @@ class EventsCommit:
     inserted: int  # events that were not there
     replaced: int  # events that were there with other content
     repeated: int  # events that were there as they are, or came twice
-
-
-@dataclass(frozen=True)
-class _File:
-    path: str  # relative to the table's folder
-    size: int
-    day: str
-    rows: int
-    first: datetime
-    last: datetime
 
 
 class Events:
@@ -129,8 +100,8 @@ class Events:
             )
         if not rows.num_rows and covers is None:
             return None
-        distinct = _distinct(table, rows)
-        repeated = rows.num_rows - distinct.num_rows
+        once = distinct(table, rows)
+        repeated = rows.num_rows - once.num_rows
         adds: list[AddAction] = []
         removes: list[RemoveAction] = []
         replaced = fresh_rows = 0
@@ -138,8 +109,10 @@ class Events:
             stored = self._open(table.name)
             folder = self.root / table.name
             try:
-                for day, part in _by_day(table, distinct):
-                    change = self._merged(table, folder, day, part, self._files(table, stored, day))
+                for day, part in by_day(table, once):
+                    change = merged(
+                        table, folder, day, part, event_files.listed(table, stored, day)
+                    )
                     adds += change.adds
                     removes += change.removes
                     fresh_rows += change.inserted
@@ -159,7 +132,9 @@ class Events:
             )
             self._write(table, stored, info, adds, removes)
             if adds:
-                info = self._gathered(table, info, sorted({_day_of(add.path) for add in adds}))
+                info = self._gathered(
+                    table, info, sorted({event_files.day_of(add.path) for add in adds})
+                )
         return EventsCommit(info, fresh_rows, replaced, repeated)
 
     def note(
@@ -191,7 +166,7 @@ class Events:
             stored = self._open(name)
             if current is None or stored is None:
                 return 0
-            old = [file for file in self._files(table, stored) if file.day < cut.isoformat()]
+            old = [file for file in event_files.listed(table, stored) if file.day < cut.isoformat()]
             covered = tuple(since(start, current.covered))
             if not old and covered == current.covered:
                 return 0
@@ -199,7 +174,7 @@ class Events:
             info = replace(
                 current, version=current.version + 1, rows=current.rows - gone, covered=covered
             )
-            self._write(table, stored, info, [], [_removed(file) for file in old])
+            self._write(table, stored, info, [], [event_files.removed(file) for file in old])
         return gone
 
     def maintain(self, name: str, *, grace: timedelta = _GRACE) -> int:
@@ -228,7 +203,7 @@ class Events:
     def info(self, name: str) -> EventsInfo | None:
         """What the current version says about itself; None when it was never asked for."""
         stored = self._open(name)
-        return None if stored is None else self._info(name, stored.version())
+        return None if stored is None else load(self.root, name, stored.version())
 
     def info_at(self, name: str, moment: datetime) -> EventsInfo | None:
         """What the table said about itself after the last reading that began by then.
@@ -242,13 +217,13 @@ class Events:
         low, high = 0, len(versions)
         while low < high:
             middle = (low + high) // 2
-            info = self._info(name, versions[middle])
+            info = load(self.root, name, versions[middle])
             if info.as_of <= moment:
                 found, low = info, middle + 1
             else:
                 high = middle
         if found is None and versions and versions[0] > 0:
-            return self._info(name, versions[0])
+            return load(self.root, name, versions[0])
         return found
 
     def covered(self, name: str) -> list[Span]:
@@ -259,7 +234,7 @@ class Events:
     def days(self, name: str) -> dict[str, int]:
         """How many events each day has, by its UTC date, in order; days without any are absent."""
         counted: dict[str, int] = {}
-        for file in self._files(self._tables[name], self._open(name)):
+        for file in event_files.listed(self._tables[name], self._open(name)):
             counted[file.day] = counted.get(file.day, 0) + file.rows
         return counted
 
@@ -273,10 +248,10 @@ class Events:
         table = self._tables[name]
         stored = self._open(name)
         if stored is not None:
-            self._refuse_newer(table, self._info(name, stored.version()))
+            self._refuse_newer(table, load(self.root, name, stored.version()))
         return [
             str(self.root / name / file.path)
-            for file in self._files(table, stored)
+            for file in event_files.listed(table, stored)
             if (start is None or file.last >= start) and (end is None or file.first < end)
         ]
 
@@ -297,7 +272,9 @@ class Events:
         schema = pa.schema([table.schema().field(column) for column in read])
         pieces = []
         for path in self.files(name, start, end):
-            piece = pa.concat_tables([schema.empty_table(), *_batches(Path(path), schema)])
+            piece = pa.concat_tables(
+                [schema.empty_table(), *event_files.batches(Path(path), schema)]
+            )
             times = piece.column(table.time)
             if start is not None:
                 piece = piece.filter(pc.greater_equal(times, _moment(start)))
@@ -306,7 +283,7 @@ class Events:
                 piece = piece.filter(pc.less(times, _moment(end)))
             pieces.append(piece)
         whole = pa.concat_tables(pieces) if pieces else schema.empty_table()
-        return _by_time(table, whole).select(wanted)
+        return by_time(table, whole).select(wanted)
 
     # ---- inside ------------------------------------------------------------------------------
 
@@ -314,71 +291,7 @@ class Events:
         return _Writing(self, table)
 
     def _open(self, name: str) -> DeltaTable | None:
-        folder = self.root / name
-        if not (folder / "_delta_log").is_dir():
-            return None
-        try:
-            return DeltaTable(folder)
-        except TableNotFoundError:
-            return None  # killed during the very first commit
-
-    def _files(
-        self, table: Table, stored: DeltaTable | None, day: str | None = None
-    ) -> list[_File]:
-        """The files of the current version, of one day or of all, by day and first event."""
-        if stored is None:
-            return []
-        added = pa.table(stored.get_add_actions(flatten=True))
-        found = [
-            _File(
-                path=row["path"],
-                size=row["size_bytes"],
-                day=str(row[f"partition.{DAY}"]),
-                rows=row["num_records"],
-                first=_aware(row[f"min.{table.time}"]),
-                last=_aware(row[f"max.{table.time}"]),
-            )
-            for row in added.to_pylist()
-        ]
-        found.sort(key=lambda file: (file.day, file.first, file.path))
-        return found if day is None else [file for file in found if file.day == day]
-
-    def _merged(
-        self, table: Table, folder: Path, day: str, part: pa.Table, files: list[_File]
-    ) -> _Change:
-        """What has to be written so that the day holds these events too, each id once."""
-        key = table.key[0]
-        times = pc.min_max(part.column(table.time)).as_py()
-        inserted, replaced, repeated = part.num_rows, 0, 0
-        change = _Change()
-        for file in files:
-            if file.last < times["min"] or file.first > times["max"] or not part.num_rows:
-                continue
-            ids = part.column(key)
-            if not pc.any(pc.is_in(_ids(folder / file.path, key), value_set=ids)).as_py():
-                continue
-            there = pa.concat_tables(
-                [
-                    batch.filter(pc.is_in(batch.column(key), value_set=ids))
-                    for batch in _batches(folder / file.path, table.schema())
-                ]
-            )
-            met = pc.is_in(ids, value_set=there.column(key))
-            if _same(table, there, part.filter(met)):
-                repeated += there.num_rows
-                part = part.filter(pc.invert(met))
-            else:
-                # One of them differs: all that came take the place of those that were there.
-                replaced += there.num_rows
-                change.removes.append(_removed(file))
-                kept = _without(folder / file.path, table, ids)
-                if (add := _write_file(folder, table, day, kept)) is not None:
-                    change.adds.append(add)
-        if (add := _write_file(folder, table, day, [part])) is not None:
-            change.adds.append(add)
-        change.inserted = inserted - replaced - repeated
-        change.replaced, change.repeated = replaced, repeated
-        return change
+        return opened(self.root / name)
 
     def _gathered(self, table: Table, info: EventsInfo, days: list[str]) -> EventsInfo:
         """Makes one file of many small ones of a day; the rows stay the same."""
@@ -386,12 +299,14 @@ class Events:
         stored = self._open(table.name)
         assert stored is not None  # noqa: S101 - it was just written
         for day in days:
-            small = [f for f in self._files(table, stored, day) if f.rows < _SMALL]
+            small = [f for f in event_files.listed(table, stored, day) if f.rows < _SMALL]
             if len(small) <= _SMALL_FILES:
                 continue
-            batches = (b for f in small for b in _batches(folder / f.path, table.schema()))
-            add = _write_file(folder, table, day, batches, data_change=False)
-            removes = [_removed(file, data_change=False) for file in small]
+            batches = (
+                b for f in small for b in event_files.batches(folder / f.path, table.schema())
+            )
+            add = event_files.write(folder, table, day, batches, data_change=False)
+            removes = [event_files.removed(file, data_change=False) for file in small]
             info = replace(info, version=info.version + 1)
             self._write(table, stored, info, [add] if add else [], removes)
             stored.update_incremental()
@@ -420,7 +335,7 @@ class Events:
         removes: list[RemoveAction],
     ) -> None:
         """One commit to the log."""
-        schema = Schema.from_arrow(_stored_schema(table))
+        schema = Schema.from_arrow(event_files.stored_schema(table))
         if stored is None:
             create_table_with_add_actions(
                 str(self.root / table.name),
@@ -429,7 +344,7 @@ class Events:
                 partition_by=[DAY],
                 name=table.name,
                 description=table.doc,
-                commit_properties=_properties(info),
+                commit_properties=properties(info),
             )
             return
         stored.create_write_transaction(
@@ -437,7 +352,7 @@ class Events:
             mode="append",
             schema=stored.schema(),
             partition_by=[DAY],
-            commit_properties=_properties(info),
+            commit_properties=properties(info),
         )
 
     def _evolve(self, table: Table, info: EventsInfo) -> EventsInfo:
@@ -446,10 +361,10 @@ class Events:
         if stored is None or info.declaration == table.version:
             return info
         present = {field.name for field in stored.schema().fields}
-        fields = Schema.from_arrow(_stored_schema(table)).fields
+        fields = Schema.from_arrow(event_files.stored_schema(table)).fields
         if new := [field for field in fields if field.name not in present]:
             info = replace(info, version=info.version + 1, declaration=table.version)
-            stored.alter.add_columns(new, commit_properties=_properties(info))
+            stored.alter.add_columns(new, commit_properties=properties(info))
         return info
 
     def _refuse_newer(self, table: Table, info: EventsInfo) -> None:
@@ -459,43 +374,6 @@ class Events:
                 f"its declaration, this program knows version {table.version}: use the newer "
                 "entra-pipeline that wrote it, or another data directory"
             )
-
-    def _info(self, name: str, version: int) -> EventsInfo:
-        path = self.root / name / "_delta_log" / f"{version:020}.json"
-        try:
-            with path.open("rb") as lines:
-                actions = [json.loads(line) for line in lines]
-            said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
-            said = said[_METADATA]
-            return EventsInfo(
-                table=name,
-                version=version,
-                rows=said["rows"],
-                as_of=datetime.fromisoformat(said["as_of"]),
-                sync_id=said["sync_id"],
-                declaration=said["declaration"],
-                covered=tuple(
-                    (datetime.fromisoformat(a), datetime.fromisoformat(b))
-                    for a, b in said["covered"]
-                ),
-                status=Status(said["status"]),
-                reason=said["reason"],
-                permission=said["permission"],
-            )
-        except (OSError, ValueError, KeyError, StopIteration) as error:
-            raise LakeError(
-                f"table {name} in {self.root}: version {version} was not committed by this program "
-                f"({type(error).__name__}); move the folder away and read the events again"
-            ) from error
-
-
-class _Change:
-    """What one day's part of a commit writes."""
-
-    def __init__(self) -> None:
-        self.adds: list[AddAction] = []
-        self.removes: list[RemoveAction] = []
-        self.inserted = self.replaced = self.repeated = 0
 
 
 class _Writing:
@@ -525,155 +403,5 @@ class _Writing:
         self._lock.release()
 
 
-def _stored_schema(table: Table) -> pa.Schema:
-    """The declared schema with descriptions for other readers, and the day."""
-    fields = [
-        field.with_metadata({"comment": column.doc})
-        for field, column in zip(table.schema(), table.columns, strict=True)
-    ]
-    comment = {"comment": f"UTC date of {table.time}."}
-    return pa.schema([*fields, pa.field(DAY, pa.date32(), nullable=False, metadata=comment)])
-
-
-def _by_day(table: Table, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    days = pc.cast(rows.column(table.time), pa.date32())
-    found: list[date] = sorted(pc.unique(days).to_pylist())
-    for day in found:
-        yield day.isoformat(), rows if len(found) == 1 else rows.filter(pc.equal(days, day))
-
-
-def _distinct(table: Table, rows: pa.Table) -> pa.Table:
-    """The rows by time, then id; of one id the last given. Gathered once: that costs the most."""
-    ordered = in_order(table, rows)
-    keys = rows.select([table.time, *table.key])
-    if ordered.order is not None:
-        keys = keys.take(ordered.order)
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
-    if ordered.order is not None:
-        order = pc.take(ordered.order, order)
-    return pa.table(rows.take(order)).cast(table.schema())
-
-
-def _by_time(table: Table, rows: pa.Table) -> pa.Table:
-    keys = [(name, "ascending") for name in (table.time, *table.key)]
-    return rows.take(pc.sort_indices(rows.select([name for name, _ in keys]), sort_keys=keys))
-
-
-def _same(table: Table, there: pa.Table, here: pa.Table) -> bool:
-    schema = pa.schema([pa.field(field.name, field.type) for field in table.schema()])
-    one, other = (_by_time(table, rows).cast(schema).combine_chunks() for rows in (there, here))
-    return bool(one.equals(other))
-
-
-def _ids(path: Path, key: str) -> pa.ChunkedArray[Any]:
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=[key]).column(0)
-
-
-def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
-    """A file's rows, part by part, in that schema; columns that it lacks are null."""
-    with pq.ParquetFile(path) as file:
-        present = [name for name in schema.names if name in file.schema_arrow.names]
-        for batch in file.iter_batches(_BATCH, columns=present):
-            columns = [
-                batch.column(field.name).cast(field.type)
-                if field.name in present
-                else pa.nulls(batch.num_rows, field.type)
-                for field in schema
-            ]
-            yield pa.table(columns, schema=schema)
-
-
-def _without(path: Path, table: Table, ids: Any) -> Iterator[pa.Table]:
-    for batch in _batches(path, table.schema()):
-        yield batch.filter(pc.invert(pc.is_in(batch.column(table.key[0]), value_set=ids)))
-
-
-def _write_file(
-    folder: Path, table: Table, day: str, pieces: Iterable[pa.Table], *, data_change: bool = True
-) -> AddAction | None:
-    """The rows as one Parquet file, on disk before the log can name it; None if there are none."""
-    name = f"{DAY}={day}/part-{uuid.uuid4()}.zstd.parquet"
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    schema = pa.schema([pa.field(f.name, f.type, f.nullable) for f in table.schema()])
-    rows = 0
-    first: datetime | None = None
-    last: datetime | None = None
-    try:
-        with path.open("wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as writer:
-                for piece in pieces:
-                    if not piece.num_rows:
-                        continue
-                    writer.write_table(piece.cast(schema))
-                    times = pc.min_max(piece.column(table.time)).as_py()
-                    first = times["min"] if first is None else min(first, times["min"])
-                    last = times["max"] if last is None else max(last, times["max"])
-                    rows += piece.num_rows
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    if first is None or last is None:
-        path.unlink()
-        return None
-    stats = {
-        "numRecords": rows,
-        "minValues": {table.time: _rfc3339(first)},
-        "maxValues": {table.time: _rfc3339(last)},
-    }
-    return AddAction(
-        path=name,
-        size=path.stat().st_size,
-        partition_values={DAY: day},
-        modification_time=int(path.stat().st_mtime * 1000),
-        data_change=data_change,
-        stats=json.dumps(stats),
-    )
-
-
-def _removed(file: _File, *, data_change: bool = True) -> RemoveAction:
-    return RemoveAction(
-        file.path,
-        data_change,
-        int(time.time() * 1000),
-        size=file.size,
-        partition_values={DAY: file.day},
-    )
-
-
-def _properties(info: EventsInfo) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata={
-            _METADATA: {
-                "rows": info.rows,
-                "as_of": _rfc3339(info.as_of),
-                "sync_id": info.sync_id,
-                "declaration": info.declaration,
-                "covered": [[_rfc3339(a), _rfc3339(b)] for a, b in info.covered],
-                "status": str(info.status),
-                "reason": info.reason,
-                "permission": info.permission,
-            }
-        },
-        # Writers take turns by a lock: a conflict is a fault to show.
-        max_commit_retries=0,
-    )
-
-
-def _day_of(path: str) -> str:
-    return path.partition("=")[2].partition("/")[0]
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _moment(moment: datetime) -> pa.Scalar[Any]:
     return pa.scalar(moment.astimezone(UTC), pa.timestamp("us", "UTC"))
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
