@@ -27,6 +27,7 @@ from entra_pipeline.lake.diff import Amendment, Step, amended, compared
 from entra_pipeline.lake.errors import LakeError, NewerTableError
 from entra_pipeline.lake.history import History, change_schema
 from entra_pipeline.lake.metadata import Commit, CommitInfo
+from entra_pipeline.lake.past import Past
 from entra_pipeline.lake.rows import (
     Digest,
     conform,
@@ -217,6 +218,25 @@ class Lake:
             *history.undo(info.changes_version, pieces, names, after=moment, until=until),
         ]
         return pa.concat_tables([schema.empty_table(), *rows]).select(wanted.names)
+
+    def past(self, name: str, moment: datetime) -> Past | None:
+        """Where the rows of that moment come from, for who wants but few of them (`PastRows`).
+
+        None when nothing is known of that moment, as for `as_of`.
+        """
+        found = self._readable(name)
+        if found is None or moment < found[0].known_since:
+            return None
+        info, files = found
+        until = None
+        for checkpoint in info.checkpoints:
+            if checkpoint.at >= moment:
+                files, until = [str(self._checkpoints(name) / checkpoint.file)], checkpoint.at
+                break
+        table = self._tables[name]
+        changed = info.changed_as_of > moment
+        changes = History(self.root, table).paths(info.changes_version) if changed else []
+        return Past(table, tuple(files), tuple(changes), moment, until)
 
     def evolve(self, name: str) -> bool:
         """Rewrites a table of an older declaration in the present one, new columns as null.

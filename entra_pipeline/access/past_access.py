@@ -1,0 +1,325 @@
+"""What one principal could reach at a past moment, without the warehouse of that moment.
+
+Here belongs the choice of rows: those that the answer rests on, read from the lake as they were.
+They are few, so building on them takes a fraction of a second. The steps and the SQL that build
+are the ones of every warehouse, and the question is asked as of any, so that the answer is the same
+to the byte. Where few rows would not do (a text that names nobody, or several principals), nothing
+is given, and whoever asks builds the whole.
+
+    who → groups around → what they hold → what that is on → build → ask
+
+Groups matter upwards only: those that the principal is in, those that these are in, and so on. What
+is held only by others is not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import duckdb
+
+from entra_pipeline.access import build, finding, usage
+from entra_pipeline.access.engine import literal, quote, script, writing
+from entra_pipeline.access.questions import Warehouse
+from entra_pipeline.lake.past import PastRows
+from entra_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from entra_pipeline.lake import Lake, SyncRecord, TableStatus
+    from entra_pipeline.lake.events import Events
+
+# Principals of one name beyond which the whole warehouse is asked.
+_MANY: Final = 20
+# Names that `Names.find_principal` looks at, by table, as sql/principals.sql makes them.
+_NAMES: Final = {
+    "users": ("user_principal_name", "mail", "coalesce(display_name, user_principal_name, mail)"),
+    "groups": ("mail", "display_name"),
+    "service_principals": ("app_id", "display_name"),
+    "devices": ("display_name",),
+    "contacts": ("mail", "coalesce(display_name, mail)"),
+}
+_MANY_NEAR: Final = 1_000  # of similar names
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_EVERYBODY: Final = ("all_users", "all users")
+# Members that are said to be one of these are no groups.
+_NO_GROUPS: Final = "('user', 'service_principal', 'device', 'contact')"
+_PIM_OF_GROUPS: Final = (
+    "group_assignment_schedule_instances",
+    "group_eligibility_schedule_instances",
+)
+# What the principal or a group around it holds: the table, the holder, the object if not a role.
+_HELD: Final = (
+    ("role_assignments", "principal_id"),
+    ("role_assignment_schedule_instances", "principal_id"),
+    ("role_eligibility_schedule_instances", "principal_id"),
+    ("app_role_assignments", "principal_id"),
+)
+# What counts for its holder alone: the table, the holder, and where else the principal may be named
+# so that it is known of what kind it is when no other table has it.
+_OWN: Final = (
+    ("group_owners", "owner_id", "group_id"),
+    ("service_principal_owners", "owner_id"),
+    ("application_owners", "owner_id"),
+    ("device_owners", "owner_id"),
+    ("administrative_unit_members", "member_id"),
+    ("oauth2_permission_grants", "client_id", "principal_id"),
+)
+# Objects to know by name: the table, and columns that name them in what is held.
+_OBJECTS: Final = {
+    "users": (),
+    "groups": (("group_owners", "group_id"), *((table, "group_id") for table in _PIM_OF_GROUPS)),
+    "service_principals": (
+        ("service_principal_owners", "service_principal_id"),
+        ("app_role_assignments", "resource_id"),
+        ("oauth2_permission_grants", "resource_id"),
+    ),
+    "applications": (("application_owners", "application_id"),),
+    "administrative_units": (("administrative_unit_members", "unit_id"),),
+    "devices": (("device_owners", "device_id"),),
+    "contacts": (),
+}
+_OFFERED: Final = {
+    "app_roles": "app_role_assignments",
+    "delegated_permissions": "oauth2_permission_grants",
+}
+_WORDS: Final = re.compile(r"\w+")
+_SCOPED: Final = tuple(table for table, _ in _HELD[:3])
+
+
+@cache
+def _spoken_of() -> frozenset[str]:
+    """Every word in the SQL that builds and asks: what is not among them is no column of use."""
+    scripts = (
+        *("sources", "principals", "memberships", "entitlements", "grants", "closure", "usage"),
+        *("effective", "evidence"),
+    )
+    return frozenset(_WORDS.findall(" ".join([*map(script, scripts), finding.PRINCIPAL])))
+
+
+class _MoreNeededError(Exception):
+    """The few rows would not give the answer of all."""
+
+
+@contextmanager
+def opened(
+    lake: Lake,
+    moment: datetime,
+    text: str,
+    folder: Path,
+    *,
+    statuses: Mapping[str, TableStatus],
+    syncs: Iterable[SyncRecord],
+    events: Events,
+) -> Iterator[Warehouse | None]:
+    """A warehouse to ask for the access of the principal that a text names; None: build the whole.
+
+    `statuses` and `syncs` are those of the moment. Small files are left in `folder`.
+    """
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
+        rows = _Rows(connection, PastRows(lake, moment, connection), folder)
+        try:
+            rows.gather(text)
+        except _MoreNeededError:
+            yield None
+            return
+    # In memory. The steps open it by its name, and it is there for as long as somebody has it open.
+    stage = Path(f":memory:{uuid4().hex}")
+    with writing(stage) as connection:
+        build.load(stage, rows.files, statuses, syncs=syncs, now=moment)
+        build.principals(stage)
+        build.entitlements(stage)
+        build.grants(stage)
+        build.closure(stage)
+        with writing(stage) as step:
+            usage.build(step, events, only=rows.who)
+        connection.execute(script("effective"))
+        warehouse = Warehouse(connection, stage)
+        yield warehouse
+
+
+class _Rows:
+    """The rows that one principal's access rests on, in Parquet files by table."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, past: PastRows, folder: Path) -> None:
+        self.files: dict[str, list[str]] = {}
+        self.who: set[str] = set()  # ids of those asked about
+        self._connection = connection
+        self._past = past
+        self._folder = folder
+        self._inside: set[str] = set()
+        self._number = 0
+
+    def gather(self, text: str) -> None:
+        """Write the files. Raises _MoreNeededError."""
+        found = self._who(text)
+        who = _among(self.who)
+        around = _among(self._groups_around(who, gone=not any(found.values())))
+        for table, holder, *others in _OWN:
+            self._read(table, " OR ".join(f"{name} IN {who}" for name in (holder, *others)))
+        for table, holder in _HELD:
+            self._read(table, f"{holder} IN {around}")
+        self._licences(who, around)
+        self._objects(found)
+        self._read("user_sign_in_activity", f"user_id IN {who}")
+        for table in ("role_definitions", "subscribed_skus"):
+            self._read(table)
+        for table, of in _OFFERED.items():
+            resources = {row[0] for row in self._all(f"SELECT DISTINCT resource_id FROM {of}")}
+            if resources:
+                self._read(table, f"resource_id IN {_among(resources)}")
+
+    def _who(self, text: str) -> dict[str, list[str]]:
+        """The ids of all whom `Names.find_principal` could mean or propose, by table."""
+        given, lower = literal(text), f"lower({literal(text)})"
+        for table in _NAMES:
+            if found := self._ids(table, f"id IN ({given}, {lower})"):
+                self.who = {*found}
+                return {table: found}  # an id wins, and names one object
+        if text.lower() in _EVERYBODY:
+            raise _MoreNeededError
+        is_id = _OBJECT_ID.fullmatch(text.lower())
+        if is_id:
+            # Gone, or not there yet; something may still name it.
+            self.who = {text.lower()}
+        else:
+            named = self._named("lower({name}) = " + lower, _MANY)
+            if any(named.values()):
+                self.who = {one for ids in named.values() for one in ids}
+                return named
+        near = "contains(lower({name}), %s) OR jaro_winkler_similarity(lower({name}), %s) > 0.85"
+        return self._named(near % (lower, lower), 0 if is_id else _MANY_NEAR)
+
+    def _named(self, like: str, most: int) -> dict[str, list[str]]:
+        """Principals with such a name, by table. Raises _MoreNeededError when there are too many.
+
+        Also when something that is gone has such a name: it may still be a principal by its holds.
+        """
+        found = {
+            table: self._ids(table, " OR ".join(like.format(name=name) for name in names))
+            for table, names in _NAMES.items()
+        }
+        if sum(map(len, found.values())) > most or self._ids(
+            "deleted_items", like.format(name="display_name")
+        ):
+            raise _MoreNeededError
+        return found
+
+    def _groups_around(self, who: str, *, gone: bool) -> set[str]:
+        """Who and all groups that they are in; writes the memberships behind that."""
+        self._select(
+            "members",
+            "group_members",
+            f"member_id IN {who} OR coalesce(member_kind, '') NOT IN {_NO_GROUPS}"
+            + (f" OR group_id IN {who}" if gone else ""),
+        )
+        for table in _PIM_OF_GROUPS:
+            self._select(f"every_{table}", table)
+        edges: dict[str, set[str]] = defaultdict(set)
+        for member, group in self._all(
+            "SELECT member_id, group_id FROM members"
+            + "".join(
+                f" UNION SELECT principal_id, group_id FROM every_{t}" for t in _PIM_OF_GROUPS
+            )
+        ):
+            if member != group:
+                edges[member].add(group)
+        around, waiting = set(self.who), list(self.who)
+        while waiting:
+            new = edges.get(waiting.pop(), set()) - around
+            around |= new
+            waiting += new
+        self._inside = around
+        try:
+            TopologicalSorter({one: edges.get(one, ()) for one in around}).prepare()
+        except CycleError:
+            # How far paths on cycles are counted depends on all cycles there are: `closure` has
+            # one budget for them.
+            self._inside = set(edges).union(*edges.values())
+        inside = _among(self._inside)
+        named = f" OR group_id IN {who}" if gone else ""
+        self._write("group_members", f"FROM members WHERE member_id IN {inside}{named}")
+        for table in _PIM_OF_GROUPS:
+            self._connection.execute(
+                f"CREATE TEMP TABLE {table} AS FROM every_{table} "
+                f"WHERE principal_id IN {inside}{named}"
+            )
+            self._write(table, f"FROM {table}")
+        return around
+
+    def _licences(self, who: str, around: str) -> None:
+        """Their own, and what groups around them are known to bring, of somebody each."""
+        self._select(
+            "licences", "license_assignments", f"user_id IN {who} OR source_group_id IN {around}"
+        )
+        self._write(
+            "license_assignments",
+            f"FROM licences QUALIFY user_id IN {who} OR row_number() OVER "
+            "(PARTITION BY source_group_id, sku_id ORDER BY user_id) = 1",
+        )
+
+    def _objects(self, found: Mapping[str, Collection[str]]) -> None:
+        """Everything that what is held names, roles' scopes among it. Raises _MoreNeededError."""
+        scopes = {
+            row[0]
+            for table in _SCOPED
+            for row in self._all(
+                "SELECT split_part(coalesce(directory_scope_id, app_scope_id, '/'), '/', -1) "
+                f"FROM {table}"
+            )
+        } - {""}
+        for table, naming in _OBJECTS.items():
+            wanted = {*found.get(table, ()), *scopes}
+            for of, name in naming:
+                wanted.update(row[0] for row in self._all(f"SELECT DISTINCT {name} FROM {of}"))
+            if table == "groups":
+                wanted |= self._inside
+            if wanted:
+                self._read(table, f"id IN {_among(wanted)}")
+                scopes -= {row[0] for row in self._all(f"SELECT id FROM {table}")}
+        # A scope that is gone has its name only if something else still names it.
+        if scopes and self._ids("deleted_items", f"id IN {_among(scopes)}"):
+            raise _MoreNeededError
+        if not any(found.values()):
+            self._read("deleted_items", f"id IN {_among(self.who)}")
+
+    def _read(self, table: str, condition: str = "true") -> None:
+        """Rows of a table into a temporary one of its name and into its file."""
+        self._select(table, table, condition)
+        self._write(table, f"FROM {table}")
+
+    def _select(self, name: str, table: str, condition: str = "true") -> None:
+        """A temporary table of rows as they were, in the columns that some SQL speaks of."""
+        self._past.put(name, table, condition, columns=_spoken_of())
+
+    def _write(self, table: str, rows: str) -> None:
+        """A file in key order, if there are any rows."""
+        path = self._folder / f"{table}.parquet"
+        key = ", ".join(map(quote, TABLES[table].key))
+        ((count,),) = self._all(
+            f"COPY (FROM ({rows}) ORDER BY {key}) TO {literal(str(path))} (FORMAT parquet)"
+        )
+        if count:
+            self.files[table] = [str(path)]
+
+    def _ids(self, table: str, condition: str) -> list[str]:
+        self._number += 1
+        self._past.put(f"ids_{self._number}", table, condition, columns=())
+        return [row[0] for row in self._all(f"SELECT id FROM ids_{self._number}")]
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql).fetchall()
+
+
+def _among(texts: Iterable[str]) -> str:
+    """The right side of IN."""
+    return f"({', '.join(map(literal, sorted(texts) or ['']))})"
