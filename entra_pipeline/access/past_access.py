@@ -21,7 +21,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -124,6 +127,9 @@ def opened(
 
     `statuses` and `syncs` are those of the moment. Small files are left in `folder`.
     """
+    if find_spec("pandas") is not None:
+        # pyarrow will import it when it first meets a value of Python's, for a quarter of a second.
+        Thread(target=import_module, args=("pandas",), daemon=True).start()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         rows = _Rows(connection, PastRows(lake, moment, connection), folder)
@@ -263,8 +269,9 @@ class _Rows:
         )
         self._write(
             "license_assignments",
-            f"FROM licences QUALIFY user_id IN {who} OR row_number() OVER "
-            "(PARTITION BY source_group_id, sku_id ORDER BY user_id) = 1",
+            f"FROM licences WHERE user_id IN {who} UNION ALL BY NAME "
+            "SELECT min(user_id) AS user_id, sku_id, source_group_id FROM licences "
+            f"WHERE user_id NOT IN {who} GROUP BY ALL",
         )
 
     def _objects(self, found: Mapping[str, Collection[str]]) -> None:
@@ -299,7 +306,7 @@ class _Rows:
 
     def _select(self, name: str, table: str, condition: str = "true") -> None:
         """A temporary table of rows as they were, in the columns that some SQL speaks of."""
-        self._past.put(name, table, condition, columns=_spoken_of())
+        self._past.put(name, TABLES[table], condition, columns=_spoken_of())
 
     def _write(self, table: str, rows: str) -> None:
         """A file in key order, if there are any rows."""
@@ -313,7 +320,7 @@ class _Rows:
 
     def _ids(self, table: str, condition: str) -> list[str]:
         self._number += 1
-        self._past.put(f"ids_{self._number}", table, condition, columns=())
+        self._past.put(f"ids_{self._number}", TABLES[table], condition, columns=())
         return [row[0] for row in self._all(f"SELECT id FROM ids_{self._number}")]
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:

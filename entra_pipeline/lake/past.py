@@ -20,7 +20,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from entra_pipeline.lake.diff import Operation
-from entra_pipeline.tables import TABLES, Table
+from entra_pipeline.tables import Table
 
 if TYPE_CHECKING:
     from entra_pipeline.lake.store import Lake
@@ -51,21 +51,20 @@ class PastRows:
     def put(
         self,
         target: str,
-        name: str,
+        table: Table,
         condition: str = "true",
         *,
         columns: Collection[str] | None = None,
     ) -> None:
-        """Makes a temporary table of the rows of a table that meet a condition, in key order.
+        """Makes a temporary table of the rows of a table that meet a condition, in no order.
 
         The condition is SQL over the table's columns, by their bare names. `columns`: the ones
         wanted, all unless given; the key comes always, and those of the condition. Columns that no
         file has are null. A table of which nothing is known at that moment has no rows.
         """
-        table = TABLES[name]
-        if name not in self._found:
-            self._found[name] = self._lake.past(name, self._moment)
-        past = self._found[name]
+        if table.name not in self._found:
+            self._found[table.name] = self._lake.past(table.name, self._moment)
+        past = self._found[table.name]
         asked = {*_WORDS.findall(condition)}.intersection(table.schema().names)
         wanted = [
             field
@@ -100,7 +99,7 @@ class _Reading:
         table = f"CREATE TEMP TABLE {target}"
         rows = f"SELECT {names} FROM ({self._state()}) WHERE {condition}"
         if not self._past.changes:
-            yield f"{table} AS {rows} ORDER BY {key}"
+            yield f"{table} AS {rows}"
             return
         if self._by_key:
             # Key columns never change: these are all changes of the rows asked for.
@@ -128,8 +127,7 @@ class _Reading:
             )
         yield (
             f"{table} AS SELECT {names} FROM ({rows}) ANTI JOIN {gone} USING ({key}) UNION ALL "
-            f"SELECT {names} FROM {target}_was WHERE operation <> '{Operation.INSERT.value}' "
-            f"ORDER BY {key}"
+            f"SELECT {names} FROM {target}_was WHERE operation <> '{Operation.INSERT.value}'"
         )
 
     def _state(self) -> str:
