@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from entra_pipeline.lake.store import Lake
 
 _WORDS: Final = re.compile(r"\w+")
+# Where a change stands in the order of the commits, in names that no column has.
+_PLACE: Final = '"#file", "#row"'
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class _Reading:
 
     def __init__(self, past: Past, condition: str, names: Sequence[str], by_key: bool) -> None:
         self._past = past
-        self._condition = condition
+        self._condition = f"({condition})"
         self._names = names
         self._by_key = by_key
         self._key = _quoted(past.table.key)
@@ -106,7 +108,7 @@ class _Reading:
             gone = f"{target}_was"
             yield (
                 f"{table}_was AS SELECT * FROM ({self._former()}) WHERE {condition} "
-                f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY file, place) = 1"
+                f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {_PLACE}) = 1"
             )
         else:
             # A row of the later state that was changed before equals what its last change told.
@@ -118,12 +120,12 @@ class _Reading:
             )
             # What it was at the moment is what it was before the first change.
             yield (
-                f"{table}_first AS SELECT {key}, min({{'file': file, 'place': place}}) AS first "
+                f"{table}_first AS SELECT {key}, min(row({_PLACE})) AS first "
                 f"FROM ({self._later()}) SEMI JOIN {target}_any USING ({key}) GROUP BY {key}"
             )
             yield (
                 f"{table}_was AS SELECT a.* FROM {target}_any a JOIN {target}_first USING ({key}) "
-                "WHERE first = {'file': file, 'place': place}"
+                f"WHERE first = row({_PLACE})"
             )
         yield (
             f"{table} AS SELECT {names} FROM ({rows}) ANTI JOIN {gone} USING ({key}) UNION ALL "
@@ -145,7 +147,7 @@ class _Reading:
         source = _read(self._past.changes, "filename = true, file_row_number = true")
         # The names of the files are in the order of the commits.
         return (
-            f"SELECT {columns}, parse_filename(filename) AS file, file_row_number AS place "
+            f'SELECT {columns}, parse_filename(filename) AS "#file", file_row_number AS "#row" '
             f"FROM {source} WHERE {within}"
         )
 
