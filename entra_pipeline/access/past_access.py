@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -51,7 +51,6 @@ _NAMES: Final = {
     "contacts": ("mail", "coalesce(display_name, mail)"),
 }
 _MANY_NEAR: Final = 1_000  # of similar names
-_OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EVERYBODY: Final = ("all_users", "all users")
 # Members that are said to be one of these are no groups.
 _NO_GROUPS: Final = "('user', 'service_principal', 'device', 'contact')"
@@ -168,14 +167,16 @@ class _Rows:
     def gather(self, text: str) -> None:
         """Write the files. Raises _MoreNeededError."""
         found = self._who(text)
-        who = _among(self.who)
-        around = _among(self._groups_around(who, gone=not any(found.values())))
+        who, gone = _among(self.who), not self.who <= {one for ids in found.values() for one in ids}
+        around = _among(self._groups_around(who, gone=gone))
         for table, holder, *others in _OWN:
             self._read(table, " OR ".join(f"{name} IN {who}" for name in (holder, *others)))
         for table, holder in _HELD:
             self._read(table, f"{holder} IN {around}")
         self._licences(who, around)
         self._objects(found)
+        if gone:
+            self._read("deleted_items", f"id IN {who}")
         self._read("user_sign_in_activity", f"user_id IN {who}")
         for table in ("role_definitions", "subscribed_skus"):
             self._read(table)
@@ -193,30 +194,30 @@ class _Rows:
                 return {table: found}  # an id wins, and names one object
         if text.lower() in _EVERYBODY:
             raise _MoreNeededError
-        is_id = _OBJECT_ID.fullmatch(text.lower())
-        if is_id:
-            # Gone, or not there yet; something may still name it.
-            self.who = {text.lower()}
-        else:
-            named = self._named("lower({name}) = " + lower, _MANY)
-            if any(named.values()):
-                self.who = {one for ids in named.values() for one in ids}
-                return named
-        near = "contains(lower({name}), %s) OR jaro_winkler_similarity(lower({name}), %s) > 0.85"
-        return self._named(near % (lower, lower), 0 if is_id else _MANY_NEAR)
+        # Of a principal that is gone, or not there yet, something else may still tell the id.
+        self.who = {text, text.lower()}
+        named = self._named(lambda name: f"lower({name}) = {lower}", _MANY)
+        if any(named.values()):
+            self.who.update(*named.values())
+            return named
+        return self._named(
+            lambda name: (
+                f"contains(lower({name}), {lower}) "
+                f"OR jaro_winkler_similarity(lower({name}), {lower}) > 0.85"
+            ),
+            _MANY_NEAR,
+        )
 
-    def _named(self, like: str, most: int) -> dict[str, list[str]]:
+    def _named(self, like: Callable[[str], str], most: int) -> dict[str, list[str]]:
         """Principals with such a name, by table. Raises _MoreNeededError when there are too many.
 
         Also when something that is gone has such a name: it may still be a principal by its holds.
         """
         found = {
-            table: self._ids(table, " OR ".join(like.format(name=name) for name in names))
+            table: self._ids(table, " OR ".join(map(like, names)))
             for table, names in _NAMES.items()
         }
-        if sum(map(len, found.values())) > most or self._ids(
-            "deleted_items", like.format(name="display_name")
-        ):
+        if sum(map(len, found.values())) > most or self._ids("deleted_items", like("display_name")):
             raise _MoreNeededError
         return found
 
@@ -296,8 +297,6 @@ class _Rows:
         # A scope that is gone has its name only if something else still names it.
         if scopes and self._ids("deleted_items", f"id IN {_among(scopes)}"):
             raise _MoreNeededError
-        if not any(found.values()):
-            self._read("deleted_items", f"id IN {_among(self.who)}")
 
     def _read(self, table: str, condition: str = "true") -> None:
         """Rows of a table into a temporary one of its name and into its file."""

@@ -135,7 +135,7 @@ class _Reading:
     def _state(self) -> str:
         """The later state."""
         if not self._past.files:
-            return f"{self._after()} WHERE false"
+            return f"SELECT * FROM ({self._after()}) WHERE false"
         columns = _aliased((name, _quote(name), name in self._stored) for name in self._names)
         return f"SELECT {columns} FROM {_read(self._past.files)}"
 
