@@ -22,6 +22,7 @@ from datetime import datetime
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -100,11 +101,8 @@ _SCOPED: Final = tuple(table for table, _ in _HELD[:3])
 @cache
 def _spoken_of() -> frozenset[str]:
     """Every word in the SQL that builds and asks: what is not among them is no column of use."""
-    scripts = (
-        *("sources", "principals", "memberships", "entitlements", "grants", "closure", "usage"),
-        *("effective", "evidence"),
-    )
-    return frozenset(_WORDS.findall(" ".join([*map(script, scripts), finding.PRINCIPAL])))
+    scripts = [entry.read_text() for entry in files(__package__).joinpath("sql").iterdir()]
+    return frozenset(_WORDS.findall(" ".join([*scripts, finding.PRINCIPAL])))
 
 
 class _MoreNeededError(Exception):
