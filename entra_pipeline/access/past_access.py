@@ -3,13 +3,12 @@
 Here belongs the choice of rows: those that the answer rests on, read from the lake as they were.
 They are few, so building on them takes a fraction of a second. The steps and the SQL that build
 are the ones of every warehouse, and the question is asked as of any, so that the answer is the same
-to the byte. Where few rows would not do (a text that names nobody, or several principals), nothing
-is given, and whoever asks builds the whole.
+to the byte. Where few rows would not do, nothing is given, and whoever asks builds the whole.
 
     who → groups around → what they hold → what that is on → build → ask
 
 Groups matter upwards only: those that the principal is in, those that these are in, and so on. What
-is held only by others is not looked at.
+is held only by others is not looked at. Counts of holders are neither made nor right here.
 """
 
 from __future__ import annotations
