@@ -13,6 +13,7 @@ is held only by others is not looked at. Counts of holders are neither made nor 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -51,6 +52,8 @@ _NAMES: Final = {
     "contacts": ("mail", "coalesce(display_name, mail)"),
 }
 _MANY_NEAR: Final = 1_000  # of similar names
+# Of files; more than that is not few, and what is built of it belongs on disk.
+_MOST_BYTES: Final = 32 * 2**20
 _EVERYBODY: Final = ("all_users", "all users")
 # Members that are said to be one of these are no groups.
 _NO_GROUPS: Final = "('user', 'service_principal', 'device', 'contact')"
@@ -134,6 +137,9 @@ def opened(
         except _MoreNeededError:
             yield None
             return
+    if sum(os.path.getsize(file) for (file,) in rows.files.values()) > _MOST_BYTES:
+        yield None
+        return
     # In memory. The steps open it by its name, and it is there for as long as somebody has it open.
     stage = Path(f":memory:{uuid4().hex}")
     with writing(stage) as connection:
