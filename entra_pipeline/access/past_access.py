@@ -17,9 +17,10 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.resources import files
@@ -171,22 +172,37 @@ class _Rows:
         """Write the files. Raises _MoreNeededError."""
         found = self._who(text)
         who, gone = _among(self.who), not self.who <= {one for ids in found.values() for one in ids}
+        members = f"member_id IN {who} OR coalesce(member_kind, '') NOT IN {_NO_GROUPS}" + (
+            f" OR group_id IN {who}" if gone else ""
+        )
+        self._each(
+            [
+                partial(self._select, "members", "group_members", members),
+                *(partial(self._select, f"every_{table}", table) for table in _PIM_OF_GROUPS),
+                *(
+                    partial(self._read, table, " OR ".join(f"{name} IN {who}" for name in names))
+                    for table, *names in _OWN
+                ),
+                partial(self._read, "user_sign_in_activity", f"user_id IN {who}"),
+                partial(self._read, "role_definitions"),
+                partial(self._read, "subscribed_skus"),
+                *([partial(self._read, "deleted_items", f"id IN {who}")] if gone else []),
+            ]
+        )
         around = _among(self._groups_around(who, gone=gone))
-        for table, holder, *others in _OWN:
-            self._read(table, " OR ".join(f"{name} IN {who}" for name in (holder, *others)))
-        for table, holder in _HELD:
-            self._read(table, f"{holder} IN {around}")
-        self._licences(who, around)
+        self._each(
+            [
+                partial(self._licences, who, around),
+                *(partial(self._read, table, f"{holder} IN {around}") for table, holder in _HELD),
+            ]
+        )
         self._objects(found)
-        if gone:
-            self._read("deleted_items", f"id IN {who}")
-        self._read("user_sign_in_activity", f"user_id IN {who}")
-        for table in ("role_definitions", "subscribed_skus"):
-            self._read(table)
-        for table, of in _OFFERED.items():
-            resources = {row[0] for row in self._all(f"SELECT DISTINCT resource_id FROM {of}")}
-            if resources:
-                self._read(table, f"resource_id IN {_among(resources)}")
+
+    def _each(self, parts: Iterable[Callable[[], None]]) -> None:
+        """Does all of these; the engine works outside of Python's lock, so two at a time pay."""
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(part) for part in parts]:
+                done.result()
 
     def _who(self, text: str) -> dict[str, list[str]]:
         """The ids of all whom `Names.find_principal` could mean or propose, by table."""
@@ -226,14 +242,6 @@ class _Rows:
 
     def _groups_around(self, who: str, *, gone: bool) -> set[str]:
         """Who and all groups that they are in; writes the memberships behind that."""
-        self._select(
-            "members",
-            "group_members",
-            f"member_id IN {who} OR coalesce(member_kind, '') NOT IN {_NO_GROUPS}"
-            + (f" OR group_id IN {who}" if gone else ""),
-        )
-        for table in _PIM_OF_GROUPS:
-            self._select(f"every_{table}", table)
         edges: dict[str, set[str]] = defaultdict(set)
         for member, group in self._all(
             "SELECT member_id, group_id FROM members"
@@ -259,23 +267,22 @@ class _Rows:
         named = f" OR group_id IN {who}" if gone else ""
         self._write("group_members", f"FROM members WHERE member_id IN {inside}{named}")
         for table in _PIM_OF_GROUPS:
-            self._connection.execute(
-                f"CREATE TEMP TABLE {table} AS FROM every_{table} "
-                f"WHERE principal_id IN {inside}{named}"
+            self._all(
+                f"CREATE TABLE {table} AS FROM every_{table} WHERE principal_id IN {inside}{named}"
             )
             self._write(table, f"FROM {table}")
         return around
 
     def _licences(self, who: str, around: str) -> None:
         """Their own, and what groups around them are known to bring, of somebody each."""
-        self._select(
-            "licences", "license_assignments", f"user_id IN {who} OR source_group_id IN {around}"
-        )
+        self._select("licences", "license_assignments", f"user_id IN {who}")
+        # Groups of everybody bring very many: no more of each row than that.
+        condition = f"source_group_id IN {around} AND user_id NOT IN {who}"
+        self._past.put("brought", TABLES["license_assignments"], condition, columns=())
         self._write(
             "license_assignments",
-            f"FROM licences WHERE user_id IN {who} UNION ALL BY NAME "
-            "SELECT min(user_id) AS user_id, sku_id, source_group_id FROM licences "
-            f"WHERE user_id NOT IN {who} GROUP BY ALL",
+            "FROM licences UNION ALL BY NAME SELECT min(user_id) AS user_id, sku_id, "
+            "source_group_id FROM brought GROUP BY ALL",
         )
 
     def _objects(self, found: Mapping[str, Collection[str]]) -> None:
@@ -288,26 +295,37 @@ class _Rows:
                 f"FROM {table}"
             )
         } - {""}
+        wanted = {}
         for table, naming in _OBJECTS.items():
-            wanted = {*found.get(table, ()), *scopes}
+            wanted[table] = {*found.get(table, ()), *scopes}
             for of, name in naming:
-                wanted.update(row[0] for row in self._all(f"SELECT DISTINCT {name} FROM {of}"))
-            if table == "groups":
-                wanted |= self._inside
-            if wanted:
-                self._read(table, f"id IN {_among(wanted)}")
+                wanted[table].update(row[0] for row in self._all(f"SELECT {name} FROM {of}"))
+        wanted["groups"] |= self._inside
+        resources = {
+            table: {row[0] for row in self._all(f"SELECT resource_id FROM {of}")}
+            for table, of in _OFFERED.items()
+        }
+        asked = [
+            *((table, "id", ids) for table, ids in wanted.items() if ids),
+            *((table, "resource_id", ids) for table, ids in resources.items() if ids),
+        ]
+        self._each(
+            partial(self._read, table, f"{column} IN {_among(ids)}") for table, column, ids in asked
+        )
+        for table, ids in wanted.items():
+            if ids:
                 scopes -= {row[0] for row in self._all(f"SELECT id FROM {table}")}
         # A scope that is gone has its name only if something else still names it.
         if scopes and self._ids("deleted_items", f"id IN {_among(scopes)}"):
             raise _MoreNeededError
 
     def _read(self, table: str, condition: str = "true") -> None:
-        """Rows of a table into a temporary one of its name and into its file."""
+        """Rows of a table into one of its name here, and into its file."""
         self._select(table, table, condition)
         self._write(table, f"FROM {table}")
 
     def _select(self, name: str, table: str, condition: str = "true") -> None:
-        """A temporary table of rows as they were, in the columns that some SQL speaks of."""
+        """A table of rows as they were, in the columns that some SQL speaks of."""
         self._past.put(name, TABLES[table], condition, columns=_spoken_of())
 
     def _write(self, table: str, rows: str) -> None:
@@ -326,7 +344,8 @@ class _Rows:
         return [row[0] for row in self._all(f"SELECT id FROM ids_{self._number}")]
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql).fetchall()
+        with self._connection.cursor() as cursor:
+            return cursor.execute(sql).fetchall()
 
 
 def _among(texts: Iterable[str]) -> str:

@@ -42,7 +42,10 @@ class Past:
 
 
 class PastRows:
-    """Rows of the lake's tables as they were at one moment, as tables of a connection of DuckDB."""
+    """Rows of the lake's tables as they were at one moment, as tables of a DuckDB database.
+
+    Several threads may ask for rows, each of other tables of the lake.
+    """
 
     def __init__(self, lake: Lake, moment: datetime, connection: duckdb.DuckDBPyConnection) -> None:
         self._lake = lake
@@ -58,7 +61,7 @@ class PastRows:
         *,
         columns: Collection[str] | None = None,
     ) -> None:
-        """Makes a temporary table of the rows of a table that meet a condition, in no order.
+        """Makes a table of the rows of a table that meet a condition, in no order.
 
         The condition is SQL over the table's columns, by their bare names. `columns`: the ones
         wanted, all unless given; the key comes always, and those of the condition. Columns that no
@@ -75,11 +78,13 @@ class PastRows:
         ]
         if past is None or not (past.files or past.changes):
             nothing = ", ".join(f"NULL::VARCHAR AS {_quote(field)}" for field in wanted)
-            self._connection.execute(f"CREATE TEMP TABLE {target} AS SELECT {nothing} WHERE false")
-            return
-        reading = _Reading(past, condition, wanted, asked <= {*table.key})
-        for statement in reading.statements(target):
-            self._connection.execute(statement)
+            statements = iter([f"CREATE TABLE {target} AS SELECT {nothing} WHERE false"])
+        else:
+            reading = _Reading(past, condition, wanted, asked <= {*table.key})
+            statements = reading.statements(target)
+        with self._connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
 
 
 class _Reading:
@@ -96,9 +101,9 @@ class _Reading:
         self._before = _fields(past.changes[-1:], within="before")
 
     def statements(self, target: str) -> Iterator[str]:
-        """What to run, one after the other: the last one makes the table."""
+        """What to run, one after the other: the last makes the table, the others its helpers."""
         key, names, condition = self._key, _quoted(self._names), self._condition
-        table = f"CREATE TEMP TABLE {target}"
+        table = f"CREATE TABLE {target}"
         rows = f"SELECT {names} FROM ({self._state()}) WHERE {condition}"
         if not self._past.changes:
             yield f"{table} AS {rows}"
