@@ -81,6 +81,18 @@ def test_of_a_time_before_anything_is_known_there_are_no_rows(tmp_path: Path) ->
             assert connection.execute("SELECT count(*) FROM found").fetchall() == [(rows,)]
 
 
+def test_rows_are_found_though_all_are_gone_since(tmp_path: Path) -> None:
+    lake = Lake(tmp_path, TABLES)
+    pairs = TABLES["pairs"]
+    row = {"left": "a", "right": "b"}
+    lake.commit(pairs, arrow(pairs, [row]), sync_id="s1", as_of=moment(1))
+    lake.commit(pairs, arrow(pairs, []), sync_id="s2", as_of=moment(2))
+    for number, rows in ((1, 1), (2, 0)):
+        with duckdb.connect() as connection:
+            PastRows(lake, moment(number), connection).put("found", pairs, "\"left\" = 'a'")
+            assert connection.execute("SELECT count(*) FROM found").fetchall() == [(rows,)]
+
+
 def test_columns_declared_since_are_null(tmp_path: Path) -> None:
     """In a copy of the content and in a history that were written before."""
     series = Series(tmp_path, THINGS, 4)
