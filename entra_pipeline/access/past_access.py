@@ -129,7 +129,7 @@ def opened(
     """
     if find_spec("pandas") is not None:
         # pyarrow will import it when it first meets a value of Python's, for a quarter of a second.
-        Thread(target=import_module, args=("pandas",), daemon=True).start()
+        Thread(target=import_module, args=("pandas",)).start()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         rows = _Rows(connection, PastRows(lake, moment, connection), folder)
