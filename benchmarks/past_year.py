@@ -41,7 +41,8 @@ from entra_pipeline.lake.version import Files
 from entra_pipeline.tables import TABLES, Status, Table
 
 DAYS = 365
-TIDIED_EVERY = 30
+# Days between two rounds of maintenance: the log is summed up, and small files become one.
+TIDIED_EVERY = 15
 
 
 @dataclass(frozen=True)

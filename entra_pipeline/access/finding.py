@@ -24,7 +24,7 @@ from entra_pipeline.access.answers import (
 
 # Candidates to list for a text that is ambiguous or names nothing.
 CANDIDATES: Final = 10
-_PRINCIPAL = """
+PRINCIPAL = """
 SELECT p.id, p.kind, p.name, p.enabled, p.user_principal_name, p.mail, p.app_id,
        CASE WHEN p.kind = 'managed_identity' THEN
            (SELECT s.azure_resource_id FROM service_principals s WHERE s.id = p.id) END
@@ -135,7 +135,7 @@ class Names:
         return self._statuses
 
     def _principals(self, where: str, values: Sequence[object]) -> list[Principal]:
-        return [Principal(*row) for row in self._all(f"{_PRINCIPAL} WHERE {where}", values)]
+        return [Principal(*row) for row in self._all(f"{PRINCIPAL} WHERE {where}", values)]
 
     def _entitlements(self, where: str, values: Sequence[object]) -> list[Entitlement]:
         rows = self._all(f"{_ENTITLEMENT} WHERE {where}", values)

@@ -31,7 +31,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from entra_pipeline import tables
-from entra_pipeline.access import build
+from entra_pipeline.access import build, past_access
+from entra_pipeline.access.questions import Warehouse
 from entra_pipeline.lake import Books, DataDirectory, Lake, SyncRecord, TableStatus
 from entra_pipeline.lake.books import aged, rfc3339
 from entra_pipeline.lake.events import Events
@@ -117,10 +118,8 @@ def warehouse(
     `stale_after` are the ages at which tables count as stale, judged when the sync had ended.
     Raises PastError when no table's history reaches back so far, and what the lake raises.
     """
-    folder = directory.path / "past"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)
-    kept = folder / f"{moment.sync.sync_id}-{_code()}.duckdb"
+    folder = _folder(directory)
+    kept = _kept(folder, moment)
     if not kept.exists():
         say(f"building the warehouse of sync {moment.sync.sync_id}; it is kept for later questions")
         with _workshop(folder) as bench:
@@ -131,6 +130,40 @@ def warehouse(
     os.utime(kept)
     _clear(folder, keep=kept)
     return kept
+
+
+@contextlib.contextmanager
+def access(
+    directory: DataDirectory,
+    moment: Moment,
+    text: str,
+    *,
+    stale_after: Mapping[str, timedelta] | None = None,
+) -> Iterator[Warehouse | None]:
+    """A warehouse to ask for the access of the principal that a text names, and nothing else.
+
+    It is made of the few rows that matter. None when the moment's whole warehouse is kept, and when
+    it takes the whole to tell: then ask `warehouse`. Raises as that does.
+    """
+    folder = _folder(directory)
+    kept = _kept(folder, moment)
+    if kept.exists():
+        yield None
+        return
+    known = _known(Lake(directory.lake), moment, statuses(directory, moment, stale_after or {}))
+    with (
+        _workshop(folder) as bench,
+        past_access.opened(
+            Lake(directory.lake),
+            moment.finished,
+            text,
+            bench,
+            statuses=known,
+            syncs=Books(directory).syncs_until(moment.sync.sync_id),
+            events=Events(directory.lake),
+        ) as found,
+    ):
+        yield found
 
 
 def tidy(directory: DataDirectory, *, unused: timedelta, before: datetime | None = None) -> int:
@@ -172,15 +205,28 @@ def _build(
 ) -> None:
     """A whole warehouse from the tables as they were."""
     lake = Lake(directory.lake)
-    known = statuses(directory, moment, stale_after)
-    paths: dict[str, Sequence[str]] = {}
-    for name in _directory_tables():
+    known = _known(lake, moment, statuses(directory, moment, stale_after))
+    paths = {}
+    for name in known:
         found = _materialised(lake, name, moment.finished, stage.parent)
         if found is not None:
             paths[name] = found
-        elif known[name].version is not None:
+    books = Books(directory)
+    syncs = books.syncs_until(moment.sync.sync_id)
+    events = Events(directory.lake)
+    build.build(stage, paths, known, syncs=syncs, now=moment.finished, events=events)
+
+
+def _known(lake: Lake, moment: Moment, known: dict[str, TableStatus]) -> dict[str, TableStatus]:
+    """The statuses, but of tables whose history begins later nothing is known.
+
+    Raises PastError when that is so of all.
+    """
+    for name, status in known.items():
+        info = lake.info(name)
+        if status.version is not None and (info is None or moment.finished < info.known_since):
             known[name] = replace(
-                known[name],
+                status,
                 status=Status.NEVER,
                 rows=None,
                 version=None,
@@ -191,10 +237,7 @@ def _build(
             f"the history does not reach back to sync {moment.sync.sync_id}, which ended at "
             f"{rfc3339(moment.finished)}: ask for a later time"
         )
-    books = Books(directory)
-    syncs = books.syncs_until(moment.sync.sync_id)
-    events = Events(directory.lake)
-    build.build(stage, paths, known, syncs=syncs, now=moment.finished, events=events)
+    return known
 
 
 def _materialised(lake: Lake, name: str, moment: datetime, folder: Path) -> Sequence[str] | None:
@@ -210,6 +253,18 @@ def _materialised(lake: Lake, name: str, moment: datetime, folder: Path) -> Sequ
     path = folder / f"{name}.parquet"
     pq.write_table(rows, path, compression="lz4", row_group_size=122_880)
     return [str(path)]
+
+
+def _folder(directory: DataDirectory) -> Path:
+    folder = directory.path / "past"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def _kept(folder: Path, moment: Moment) -> Path:
+    """Where the moment's whole warehouse is if it is kept."""
+    return folder / f"{moment.sync.sync_id}-{_code()}.duckdb"
 
 
 def _directory_tables() -> list[str]:

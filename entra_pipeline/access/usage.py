@@ -9,7 +9,7 @@ the moment that the published one counted from, and from what had been read then
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from entra_pipeline import tables
-from entra_pipeline.access.engine import script
+from entra_pipeline.access.engine import literal, script
 from entra_pipeline.access.sums import FEEDS, DaySums, Period
 from entra_pipeline.lake.events import Events
 from entra_pipeline.tables import Status
@@ -65,8 +65,16 @@ def of_feed(feed: str, events: Events | None, moment: datetime) -> Coverage:
     return Coverage(feed, moment, status, reason, since, until)
 
 
-def build(connection: duckdb.DuckDBPyConnection, events: Events | None) -> int:
-    """Fill the tables of use of a stage that has its principals. Returns the rows of `usage`."""
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    events: Events | None,
+    *,
+    only: Collection[str] | None = None,
+) -> int:
+    """Fill the tables of use of a stage that has its principals. Returns the rows of `usage`.
+
+    `only`: ids of the principals that will be asked about, if not everybody's use is wanted.
+    """
     moment = _moment(connection)
     coverage = {feed: of_feed(feed, events, moment) for feed in FEEDS}
     _write(connection, [*coverage.values(), _record(connection, moment)])
@@ -77,7 +85,7 @@ def build(connection: duckdb.DuckDBPyConnection, events: Events | None) -> int:
     ):
         source = f"sums_of_{feed}"
         if name != "activated":
-            _sums(connection, source, feed, events, coverage)
+            _sums(connection, source, feed, events, coverage, only)
         connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {source} WHERE {kinds}")
     connection.execute(script("usage"))
     ((rows,),) = connection.execute("SELECT count(*) FROM internal.application_use").fetchall()
@@ -90,6 +98,7 @@ def _sums(
     feed: str,
     events: Events | None,
     coverage: Mapping[str, Coverage],
+    only: Collection[str] | None,
 ) -> None:
     """A temporary table of what a feed says of the last ninety days."""
     known, statement = coverage[feed], None
@@ -99,6 +108,9 @@ def _sums(
         if start < known.until:
             period = Period(start, known.as_of - RECENT, known.until)
             statement = sums.statement(period)
+    if statement is not None and only is not None:
+        who = ", ".join(map(literal, only))
+        statement = f"SELECT * FROM ({statement}) WHERE who IN ({who})"
     connection.execute(
         f"CREATE TEMP TABLE {name} AS "
         + (

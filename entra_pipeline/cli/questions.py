@@ -19,6 +19,7 @@ from entra_pipeline.cli.warehouse import (
     find_entitlement,
     find_principal,
     look_back,
+    open_for,
     open_warehouse,
 )
 
@@ -67,7 +68,7 @@ def access(
       entra-pipeline access "Payroll sync" --json
     """
     when = look_back(data_dir, as_of)
-    with open_warehouse(data_dir, when) as warehouse:
+    with open_for(data_dir, principal, when) as warehouse:
         found = find_principal(warehouse, principal)
         answer = warehouse.access(found, limit=_limit(limit), cursor=cursor, unused=unused)
     document = {**dated(when), **answer.to_json()}

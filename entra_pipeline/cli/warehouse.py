@@ -5,8 +5,9 @@ The one place where the domain's "not found" becomes a message with candidates a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def data_dir(given: Path | None) -> Path:
 @contextmanager
 def open_warehouse(given: Path | None, when: Moment | None = None) -> Iterator[Warehouse]:
     """Open the published warehouse, or that of a moment; errors become messages."""
-    from entra_pipeline.access.questions import CursorError, QueryError, Warehouse, WarehouseError
+    from entra_pipeline.access.questions import Warehouse
 
     # By its name, not through `lake`: that would load Arrow and Delta Lake for half a second.
     directory = data_dir(given)
@@ -48,9 +49,17 @@ def open_warehouse(given: Path | None, when: Moment | None = None) -> Iterator[W
         link = past_warehouse(given, when)
     elif not link.exists():
         raise _nothing_published(existing(directory))
+    with _errors(), Warehouse.open(link) as warehouse:
+        yield warehouse
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What a warehouse refuses, as messages."""
+    from entra_pipeline.access.questions import CursorError, QueryError, WarehouseError
+
     try:
-        with Warehouse.open(link) as warehouse:
-            yield warehouse
+        yield
     except CursorError as error:
         raise CliError(str(error)) from error
     except QueryError as error:
@@ -60,6 +69,24 @@ def open_warehouse(given: Path | None, when: Moment | None = None) -> Iterator[W
         ) from error
     except WarehouseError as error:
         raise CliError(str(error)) from error
+
+
+@contextmanager
+def open_for(given: Path | None, principal: str, when: Moment | None) -> Iterator[Warehouse]:
+    """Open a warehouse to ask what one principal holds; of the past only what that takes."""
+    if when is not None:
+        from entra_pipeline.access import past
+
+        with (
+            _past_errors(),
+            past.access(existing(given), when, principal, stale_after=_limits()) as few,
+        ):
+            if few is not None:
+                with _errors():
+                    yield few
+                return
+    with open_warehouse(given, when) as warehouse:
+        yield warehouse
 
 
 def look_back(given: Path | None, as_of: str | None) -> Moment | None:
@@ -97,12 +124,26 @@ def dated(when: Moment | None) -> dict[str, Any]:
 def past_warehouse(given: Path | None, when: Moment) -> Path:
     """Give the file of a moment's warehouse, built unless it is kept."""
     from entra_pipeline.access import past
-    from entra_pipeline.orchestration.staleness import limits
+
+    with _past_errors():
+        return past.warehouse(existing(given), when, stale_after=_limits(), say=_aloud)
+
+
+@contextmanager
+def _past_errors() -> Iterator[None]:
+    """What is not known of a time, as messages."""
+    from entra_pipeline.access import past
 
     try:
-        return past.warehouse(existing(given), when, stale_after=limits(), say=_aloud)
+        yield
     except past.PastError as error:
         raise CliError(str(error), remedy=moments.FORMS) from error
+
+
+def _limits() -> Mapping[str, timedelta]:
+    from entra_pipeline.orchestration.staleness import limits
+
+    return limits()
 
 
 def _aloud(text: str) -> None:

@@ -190,6 +190,13 @@ class History:
         for step in amended(key, pieces, amendment):
             yield step.rows
 
+    def paths(self, named: int | None) -> list[str]:
+        """The files of the named version of the history, in the order of the commits."""
+        if named is None:
+            return []
+        files = DeltaTable(self.folder, version=named).file_uris()
+        return sorted(files, key=lambda file: Path(file).name)
+
     def _settle(self, stored: DeltaTable, named: int) -> None:
         """Drops what came after the named version."""
         if stored.version() != named:

@@ -28,6 +28,7 @@ from entra_pipeline.lake.digests import digest, is_made_with, told
 from entra_pipeline.lake.errors import LakeError, NewerTableError
 from entra_pipeline.lake.history import History, change_schema
 from entra_pipeline.lake.metadata import Commit, CommitInfo, StoredFile
+from entra_pipeline.lake.past import Past
 from entra_pipeline.lake.rows import conform, conform_deletes, conform_within, in_order
 from entra_pipeline.lake.version import Replacement, Version
 from entra_pipeline.tables import Table
@@ -219,18 +220,28 @@ class Lake:
         info, files = found
         names = [field for field in table.schema().names if field in {*table.key, *wanted.names}]
         schema = _selected(table.schema(), names)
-        until = None
-        for checkpoint in info.checkpoints:
-            if checkpoint.at >= moment:
-                files = [str(self._checkpoints(name) / file) for file in checkpoint.files]
-                until = checkpoint.at
-                break
+        files, until = self._nearest(info, files, moment)
         pieces = _pieces(files, schema)
         history = History(self.root, table)
         rows = [
             *history.undo(info.changes_version, pieces, names, after=moment, until=until),
         ]
         return pa.concat_tables([schema.empty_table(), *rows]).select(wanted.names)
+
+    def past(self, name: str, moment: datetime) -> Past | None:
+        """Where the rows of that moment come from, for who wants but few of them (`PastRows`).
+
+        None when nothing is known of that moment, as for `as_of`.
+        """
+        found = self._readable(name)
+        if found is None or moment < found[0].known_since:
+            return None
+        info, files = found
+        files, until = self._nearest(info, files, moment)
+        table = self._tables[name]
+        changed = info.changed_as_of > moment
+        changes = History(self.root, table).paths(info.changes_version) if changed else []
+        return Past(table, tuple(files), tuple(changes), moment, until)
 
     def evolve(self, name: str) -> bool:
         """Rewrites a table of an older declaration in the present one, new columns as null.
@@ -332,6 +343,16 @@ class Lake:
             return replace(info, changes_since=former.changes_since + changes)
         checkpoint = metadata.Checkpoint(former.changed_as_of, tuple(names))
         return replace(info, changes_since=changes, checkpoints=(*info.checkpoints, checkpoint))
+
+    def _nearest(
+        self, info: CommitInfo, files: list[str], moment: datetime
+    ) -> tuple[list[str], datetime | None]:
+        """The files of the nearest state not before a moment, and its time; None: the present."""
+        for checkpoint in info.checkpoints:
+            if checkpoint.at >= moment:
+                folder = self._checkpoints(info.table)
+                return [str(folder / file) for file in checkpoint.files], checkpoint.at
+        return files, None
 
     def _readable(self, name: str) -> tuple[CommitInfo, list[str]] | None:
         """What the current version says, and its files."""
