@@ -138,7 +138,13 @@ def runs(settings: Settings) -> list[dg.DagsterRunStatus]:
         pytest.param(signal.SIGTERM, "begin_sync", "lake/books.py", id="as the sync begins"),
         pytest.param(signal.SIGINT, "start", "extract/extraction.py", id="as threads are started"),
         pytest.param(signal.SIGTERM, "_row", "orchestration/verify.py", id="inside a query"),
-        pytest.param(signal.SIGINT, "publish", "access/publish.py", id="as it is published"),
+        pytest.param(
+            signal.SIGINT,
+            "publish",
+            "access/publish.py",
+            id="as it is published",
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_an_interrupted_sync_says_so_and_ends_in_order(
