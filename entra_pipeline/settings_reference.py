@@ -1,7 +1,7 @@
 """The reference of settings and `.env.example`, written from the declarations.
 
-`python -m entra_pipeline.settings` writes both; a test fails when they are stale. Belongs here:
-layout of the two texts. Does not belong here: what a setting means (`settings`).
+`python -m entra_pipeline.settings_reference` writes both; a test fails when they are stale. Belongs
+here: layout of the two texts. Does not belong here: what a setting means (`settings.declared`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def reference() -> str:
         "",
         "Read from the environment, or from a `.env` file in the working directory (the",
         "environment wins). `entra-pipeline doctor` checks them. This page is written from",
-        "`entra_pipeline/settings.py` by `make docs`.",
+        "`entra_pipeline/settings/declared.py` by `make docs`.",
         "",
     ]
     for section, fields in sections().items():

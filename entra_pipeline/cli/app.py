@@ -143,7 +143,8 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line of this process; the console script `entra-pipeline`."""
-    signal.signal(signal.SIGTERM, _terminated)
+    # Ends like ctrl-c: children are stopped, locks let go, the run is closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="entra-pipeline")
     except CliError as error:
@@ -181,8 +182,3 @@ def _unexpected(error: Exception) -> CliError:
         code=ExitCode.FAILED,
         remedy="`entra-pipeline --verbose …` shows where it happened.",
     )
-
-
-def _terminated(_signum: int, _frame: object) -> NoReturn:
-    # Unwinds like ctrl-c: children are stopped, locks let go, the run is closed.
-    raise SystemExit(128 + signal.SIGTERM)

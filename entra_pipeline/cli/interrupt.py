@@ -7,7 +7,6 @@ survives being killed at any moment, so it need not wait for them long.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,18 +22,23 @@ GRACE_S = 10.0
 def ends_on_ctrl_c() -> Iterator[None]:
     """Inside: the first ctrl-c asks, and after a grace ends the process; a second ends it at once.
 
-    Dagster puts handlers of its own in place while steps run, so signals are watched where every
-    handler's go: the wake-up descriptor.
+    Whatever is raised inside after the first one is a KeyboardInterrupt. What ends well all the
+    same had its work done when it came.
     """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading,), name="ctrl-c", daemon=True).start()
-    try:
+    from entra_pipeline.orchestration import interrupts
+
+    timer = threading.Timer(GRACE_S, _leave)
+    timer.daemon = True
+
+    def asked(times: int) -> None:
+        if times > 1:
+            _leave()
+        output.say("Stopping; ctrl-c again stops at once.")
+        timer.start()
+
+    with interrupts.heard(asked):
         yield
-    finally:
-        signal.set_wakeup_fd(former)
-        os.close(writing)
+        timer.cancel()
 
 
 def _leave() -> None:
@@ -43,18 +47,3 @@ def _leave() -> None:
         sys.stderr.write("\x1b[?25h\n")
         sys.stderr.flush()
     os._exit(ExitCode.INTERRUPTED)
-
-
-def _watch(reading: int) -> None:
-    asked = 0
-    while byte := os.read(reading, 1):
-        if byte[0] not in {signal.SIGINT, signal.SIGTERM}:
-            continue
-        asked += 1
-        if asked > 1:
-            _leave()
-        output.say("Stopping; ctrl-c again stops at once.")
-        timer = threading.Timer(GRACE_S, _leave)
-        timer.daemon = True
-        timer.start()
-    os.close(reading)

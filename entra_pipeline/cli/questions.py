@@ -72,28 +72,18 @@ def access(
         found = find_principal(warehouse, principal)
         answer = warehouse.access(found, limit=_limit(limit), cursor=cursor, unused=unused)
     document = {**dated(when), **answer.to_json()}
-    if output.is_json():
-        output.print_json(document)
-    else:
-        rows = _ordered(document, "entitlements", cursor, _by_tier)
-        _headline(
-            _named(document["principal"]), _counted(document, rows, f"{_only(unused)}entitlement")
-        )
-        _list(
-            rows,
-            [
-                ("Kind", lambda row: _words(row["resource"]["kind"])),
-                ("Entitlement", lambda row: row["name"]),
-                ("Tier", lambda row: row["tier"]),
-                ("State", lambda row: row["state"]),
-                ("How", _how),
-                ("Paths", lambda row: row["paths"]),
-                *_use_column(rows),
-            ],
-            ids=("Entitlement id", lambda row: row["entitlement_id"]) if ids else None,
-        )
-        _rest(document)
-    _end(document, rows=document["entitlements"])
+    _give(
+        document,
+        "principal",
+        _ordered(document, "entitlements", cursor, _by_tier),
+        f"{_only(unused)}entitlement",
+        [
+            ("Kind", lambda row: _words(row["resource"]["kind"])),
+            ("Entitlement", lambda row: row["name"]),
+            ("Tier", lambda row: row["tier"]),
+        ],
+        ids=("Entitlement id", lambda row: row["entitlement_id"]) if ids else None,
+    )
 
 
 def who_can(
@@ -121,28 +111,18 @@ def who_can(
         found = find_entitlement(warehouse, entitlement)
         answer = warehouse.who_can(found, limit=_limit(limit), cursor=cursor, unused=unused)
     document = {**dated(when), **answer.to_json()}
-    if output.is_json():
-        output.print_json(document)
-    else:
-        rows = _ordered(document, "principals", cursor, _by_kind)
-        _headline(
-            _named(document["entitlement"]), _counted(document, rows, f"{_only(unused)}holder")
-        )
-        _list(
-            rows,
-            [
-                ("Kind", lambda row: _words(row["kind"])),
-                ("Principal", lambda row: row["name"]),
-                ("Enabled", lambda row: row["enabled"]),
-                ("State", lambda row: row["state"]),
-                ("How", _how),
-                ("Paths", lambda row: row["paths"]),
-                *_use_column(rows),
-            ],
-            ids=("Principal id", lambda row: row["principal_id"]) if ids else None,
-        )
-        _rest(document)
-    _end(document, rows=document["principals"])
+    _give(
+        document,
+        "entitlement",
+        _ordered(document, "principals", cursor, _by_kind),
+        f"{_only(unused)}holder",
+        [
+            ("Kind", lambda row: _words(row["kind"])),
+            ("Principal", lambda row: row["name"]),
+            ("Enabled", lambda row: row["enabled"]),
+        ],
+        ids=("Principal id", lambda row: row["principal_id"]) if ids else None,
+    )
 
 
 def explain(
@@ -243,6 +223,33 @@ def _limit(given: int | None) -> int | None:
     if given is None:
         return None if output.is_json() else PEOPLE
     return given or None
+
+
+def _give(
+    document: dict[str, Any],
+    about: str,
+    rows: list[dict[str, Any]],
+    what: str,
+    columns: list[tuple[str, Any]],
+    *,
+    ids: tuple[str, Any] | None,
+) -> None:
+    """Print who holds what, or the document itself, and end as the answer is complete or not.
+
+    `columns` are those of what is held, or of who holds it; how it is held is told alike.
+    """
+    if output.is_json():
+        output.print_json(document)
+    else:
+        _headline(_named(document[about]), _counted(document, rows, what))
+        how = [
+            ("State", lambda row: row["state"]),
+            ("How", _how),
+            ("Paths", lambda row: row["paths"]),
+        ]
+        _list(rows, [*columns, *how, *_use_column(rows)], ids=ids)
+        _rest(document)
+    _end(document, rows=rows)
 
 
 def _ordered(

@@ -85,18 +85,25 @@ def run(
     full: bool = False,
     accept_shrink: Sequence[str] = (),
     reconcile: bool = False,
+    more_follows: bool = False,
 ) -> dict[str, Any]:
-    """Sync with progress on standard error; give the document that `--json` prints."""
+    """Sync with progress on standard error; give the document that `--json` prints.
+
+    An interrupt that comes when the work is done is none, unless `more_follows`.
+    """
     from entra_pipeline.tables import TABLES
 
     quick = [table for table in TABLES.values() if table.reader and not table.slow]
     with SyncProgress(len(only) or len(quick)) as progress, ends_on_ctrl_c():
         progress.note("starting Dagster")
+        from entra_pipeline.orchestration import interrupts
         from entra_pipeline.orchestration.launch import run_sync
 
         report = run_sync(
             settings, only or None, full, accept_shrink, progress, reconcile=reconcile
         )
+        if more_follows:
+            interrupts.check()
     document = report.to_json()
     missing = [row for row in document["tables"] if row["status"] != "complete"]
     document["complete"] = not missing

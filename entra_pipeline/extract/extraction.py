@@ -109,6 +109,10 @@ class Extraction:
         self._spent_before = client.meter.snapshot()
         self._begun: dict[str, tuple[float, datetime]] = {}
         self._threads: list[threading.Thread] = []
+        # Those that have begun: an interrupt may come while threads are being started.
+        self._running: list[threading.Thread] = []
+        self._gate = threading.Lock()
+        self._closed = False
         self._turns = Turns(settings.concurrency)
         # Parsing leaves the interpreter's lock; more threads than cores only hold more pages.
         self._converters = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "extract-parse")
@@ -155,7 +159,9 @@ class Extraction:
         if not self._settled():
             self._turns.cancel()
             self._facts.refuse_all(CancelledError())
-        for thread in self._threads:
+        with self._gate:
+            self._closed = True
+        for thread in self._running:
             thread.join()
         for name in self._wanted:
             self._fail(name, CancelledError())
@@ -167,6 +173,10 @@ class Extraction:
     # ---- in a reader's thread ----------------------------------------------------------------
 
     def _run(self, reader: Reader) -> None:
+        with self._gate:
+            if self._closed:
+                return
+            self._running.append(threading.current_thread())
         for name in reader.tables:
             self._begun[name] = (time.monotonic(), datetime.now(UTC))
         job = self._job(reader)

@@ -141,6 +141,24 @@ def holders(
     )
 
 
+def _of_known(job: Job, feed: str, links: pa.Table) -> pa.Table:
+    """The links of owners that are there; one that is newer than the round comes with the next."""
+    if not links.num_rows or not job.feeds.wants(feed):
+        return links
+    known = stored(job, feed, "id", links.column("owner").combine_chunks(), ("id",))
+    there = _together([known.column("id").combine_chunks(), job.round(feed).ids])
+    return links.filter(pc.is_in(links.column("owner"), value_set=there))
+
+
+def _without_gone(links: pa.Table, owners: Array, others: Array) -> pa.Table:
+    """The links that have neither a gone owner nor a gone other end."""
+    is_gone = pc.or_(
+        pc.is_in(links.column("owner"), value_set=owners),
+        pc.is_in(links.column("other"), value_set=others),
+    )
+    return links.filter(pc.invert(is_gone))
+
+
 def _own_side(job: Job, name: str, feed: str, relationship: str, ids: Array) -> Structs:
     """(object, link) for each link of each object that is there."""
     empty = pa.array([], _OWN)
@@ -219,19 +237,9 @@ def relation(
         unsure = strangers(job, each, added)
         added = added.filter(pc.invert(pc.is_in(added.column("other"), value_set=unsure)))
         own.append(holders(job, name, each, back, _KIND_OF[feed], unsure))
-    restored = pa.concat_tables(own)
-    if restored.num_rows and job.feeds.wants(feed):
-        # A group newer than the round comes with the next one.
-        known = stored(job, feed, "id", restored.column("owner").combine_chunks(), ("id",))
-        there = _together([known.column("id").combine_chunks(), found.ids])
-        restored = restored.filter(pc.is_in(restored.column("owner"), value_set=there))
+    restored = _of_known(job, feed, pa.concat_tables(own))
     # Read later than the round was, so it has the last word.
-    rows = pa.concat_tables([added, restored])
-    is_gone = pc.or_(
-        pc.is_in(rows.column("owner"), value_set=found.removed),
-        pc.is_in(rows.column("other"), value_set=missing),
-    )
-    rows = rows.filter(pc.invert(is_gone))
+    rows = _without_gone(pa.concat_tables([added, restored]), found.removed, missing)
     ended = (
         links.filter(links.column("gone")).select(["owner", "other"]).rename_columns([owner, other])
     )
@@ -283,18 +291,8 @@ def unannounced(
     )
     nobody: Array = pa.array([], _TEXT)
     held = [holders(job, name, each, there, _KIND_OF[feed], nobody) for each, there in back.items()]
-    came = pa.concat_tables([_LINKED.empty_table(), *held])
-    if came.num_rows and job.feeds.wants(feed):
-        # One that is newer than the round comes with the next.
-        known = stored(job, feed, "id", came.column("owner").combine_chunks(), ("id",))
-        there = _together([known.column("id").combine_chunks(), found.ids])
-        came = came.filter(pc.is_in(came.column("owner"), value_set=there))
-    rows = pa.concat_tables([rows, came])
-    is_gone = pc.or_(
-        pc.is_in(rows.column("owner"), value_set=found.removed),
-        pc.is_in(rows.column("other"), value_set=missing),
-    )
-    rows = rows.filter(pc.invert(is_gone))
+    came = _of_known(job, feed, pa.concat_tables([_LINKED.empty_table(), *held]))
+    rows = _without_gone(pa.concat_tables([rows, came]), found.removed, missing)
     ended = stored(job, name, other, missing, (owner, other))
     within = _together([alive, found.removed])
     upserts = pa.table(

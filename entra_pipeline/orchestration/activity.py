@@ -31,7 +31,7 @@ from entra_pipeline.lake import DataDirectory, DirectoryBusyError
 from entra_pipeline.lake.events import Events
 from entra_pipeline.lake.spans import Span, missing
 from entra_pipeline.msgraph import GraphClient
-from entra_pipeline.orchestration import specs
+from entra_pipeline.orchestration import interrupts, specs
 from entra_pipeline.orchestration.dead_runs import UNFINISHED, close_dead_runs, data_tag
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import EVENTS, Status, Table
@@ -85,6 +85,7 @@ class Session:
                 until=until,
                 on_progress=self.on_progress,
             )[table]
+            interrupts.check()
             if self.on_progress is not None:
                 self.on_progress(reading)
             yield reading

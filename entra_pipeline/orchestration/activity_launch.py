@@ -18,6 +18,7 @@ from entra_pipeline.lake.books import rfc3339
 from entra_pipeline.lake.events import Events
 from entra_pipeline.orchestration import activity as readings
 from entra_pipeline.orchestration import home as homes
+from entra_pipeline.orchestration import interrupts
 from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
 from entra_pipeline.orchestration.launch import run_here
 from entra_pipeline.settings import Settings
@@ -91,6 +92,7 @@ def run_activity(
     names = [get(name, EVENTS).name for name in only or EVENTS]
     directory = DataDirectory.claim(settings.data_dir, settings.tenant_id)
     with (
+        interrupts.heard(),
         readings.reading_lock(directory),
         homes.open_instance(homes.prepare(homes.choose(settings, os.environ, home))) as instance,
     ):

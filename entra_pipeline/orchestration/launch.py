@@ -25,7 +25,7 @@ from dagster_shared.error import SerializableErrorInfo
 from entra_pipeline.lake import Books, DataDirectory, Outcome, Reconciled, SyncRecord, TableStatus
 from entra_pipeline.lake.books import rfc3339
 from entra_pipeline.orchestration import home as homes
-from entra_pipeline.orchestration import jobs
+from entra_pipeline.orchestration import interrupts, jobs
 from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
 from entra_pipeline.orchestration.resources import READ_STEP
 from entra_pipeline.orchestration.session import DATA_TAG, SYNC_TAG, OnProgress
@@ -113,7 +113,7 @@ def run_sync(
         DirectoryError: the data directory is another tenant's, or another sync holds it.
         HomeError: Dagster's storage cannot be opened.
         SyncNotStartedError: the run failed before it could begin.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the run and the sync have ended as failed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run and the sync, if they had begun, have ended.
     """
     # The composition root imports assets, which import this package.
     from entra_pipeline.definitions import build_definitions
@@ -121,6 +121,7 @@ def run_sync(
     wanted = sorted(only or ())
     directory = DataDirectory.claim(settings.data_dir, settings.tenant_id)
     with (
+        interrupts.heard(),
         directory.lock(),
         homes.open_instance(homes.prepare(homes.choose(settings, os.environ, home))) as instance,
     ):
@@ -146,7 +147,8 @@ def run_here(
 ) -> tuple[str, list[str]]:
     """Run a job in this process; the run's id and a line for each step that failed.
 
-    `config` is that of its steps, by name. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
+    `config` is that of its steps, by name. Raises KeyboardInterrupt after Ctrl-C or SIGTERM
+    that kept the run from its end.
     """
     level = "DEBUG" if verbose else "CRITICAL"
     run = instance.create_run_for_job(
@@ -158,15 +160,24 @@ def run_here(
         tags={**job.run_tags, **tags},
         remote_job_origin=_origin(job.name),
     )
-    failures = [
-        event
-        for event in execute_run_iterator(InMemoryJob(job), run, instance)
+    interrupts.check()
+    try:
+        events = [
+            event
+            for event in execute_run_iterator(InMemoryJob(job), run, instance)
+            if event.is_failure or event.event_type is dg.DagsterEventType.RUN_SUCCESS
+        ]
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    if not any(event.event_type is dg.DagsterEventType.RUN_SUCCESS for event in events):
+        # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it. An interrupt
+        # that came when the run had done its work leaves nothing to be told.
+        interrupts.check()
+    return run.run_id, [
+        _problem(event)
+        for event in events
         if event.is_failure and event.event_type is not dg.DagsterEventType.RUN_FAILURE
     ]
-    if any(_interrupted(event) for event in failures):
-        # Dagster ended the run in order; whoever pressed Ctrl-C expects to see it.
-        raise KeyboardInterrupt
-    return run.run_id, [_problem(event) for event in failures]
 
 
 def _report(books: Books, run_id: str, sync_id: str | None, problems: list[str]) -> SyncReport:
@@ -187,11 +198,6 @@ def _problem(event: dg.DagsterEvent) -> str:
     # The class without the package it lives in, and one line of what may be several.
     text = re.sub(r"^[\w.]+\.(\w+): ", r"\1: ", " ".join(text.split()))
     return f"{event.step_key}: {text}" if event.step_key else text
-
-
-def _interrupted(event: dg.DagsterEvent) -> bool:
-    error = _innermost(event)
-    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
 def _innermost(event: dg.DagsterEvent) -> SerializableErrorInfo | None:

@@ -56,6 +56,8 @@ def sync_resource(
             close_dead_runs(instance, directory.path, run.run_id)
             books = Books(directory)
             books.close_dead_syncs(holding_lock=True)
+            # Again at the end: an interrupt may come as the sync begins.
+            stack.callback(books.close_dead_syncs, holding_lock=True)
             _remove(directory.warehouses.glob("stage-*"))
             _remove(directory.path.glob(reconcile.FOLDER))
             kind, planned = _kind(run), _planned(run)
@@ -76,9 +78,11 @@ def sync_resource(
                 yield opened
                 outcome = opened.outcome
             finally:
-                opened.close()
-                _remove(directory.warehouses.glob(f"{opened.stage.name}*"))
-                books.finish_sync(sync_id, outcome)
+                try:
+                    opened.close()
+                    _remove(directory.warehouses.glob(f"{opened.stage.name}*"))
+                finally:
+                    books.finish_sync(sync_id, outcome)
                 opened.tidy()
 
     return sync

@@ -31,7 +31,7 @@ from entra_pipeline.lake import (
     TableStatus,
 )
 from entra_pipeline.msgraph import GraphClient
-from entra_pipeline.orchestration import staleness
+from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import TABLES, Status
 
@@ -97,10 +97,13 @@ class Sync:
         note = getattr(self.on_progress, "note", None)
         if note is not None:
             note(name.replace("_", " "))
+        interrupts.check()
         try:
             yield
         except BaseException as error:
             self._failures.append(name)
+            if isinstance(error, Exception) and interrupts.asked():
+                raise KeyboardInterrupt from None
             origin = type(error).__module__.partition(".")[0]
             if isinstance(error, Exception) and origin not in _TRUSTED:
                 raise StepFailedError(_where(name, error)).with_traceback(
@@ -163,6 +166,7 @@ class Sync:
             status = settled.get()
             if isinstance(status, BaseException):
                 raise status
+            interrupts.check()
             self.statuses[status.table] = status
             yield status
 

@@ -492,7 +492,7 @@ def test_unused_lists_what_is_certain_and_counts_what_is_not(tmp_path: Path) -> 
 
 def test_use_in_a_simulated_tenant_is_that_of_its_logs_now_and_as_of(tmp_path: Path) -> None:
     home = tmp_path / "data"
-    with running(users=60, groups=10, sign_ins_per_day=150, audits_per_day=40) as simulator:
+    with running(users=60, groups=10, sign_ins_per_day=60, audits_per_day=40) as simulator:
         log = Log(simulator, tmp_path)
         log.read()
         truth = list(log.truth("sign_ins").values())

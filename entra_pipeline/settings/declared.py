@@ -1,41 +1,22 @@
-"""Every setting of the product, and the only module that reads the environment.
+"""Every setting: its name, type, default, description, and what makes a value wrong by itself.
 
-Belongs here: names, types, defaults and descriptions of settings; the loading from environment
-and `.env`; messages for what is wrong or missing. Does not belong here: the clouds' addresses
-(`clouds`), anything that uses a setting (credentials live in `msgraph.auth`, the data directory
-in `lake`).
-
-The reference `docs/settings.md` and `.env.example` are written from this module by
-`python -m entra_pipeline.settings`.
+Does not belong here: reading the environment (`loaded`), what a sign-in needs altogether
+(`sign_in`), the clouds' addresses (`clouds`). The order is that of `docs/settings.md`.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-import os
 import re
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AliasChoices,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from entra_pipeline.clouds import CLOUDS, Cloud, Endpoints, parse_origin
+from entra_pipeline.clouds import Cloud, parse_origin
 
 PREFIX = "ENTRA_"
-DEFAULT_ENV_FILE = Path(".env")
 
 
 class Auth(StrEnum):
@@ -48,20 +29,12 @@ class Auth(StrEnum):
     DEVICE_CODE = "device_code"
 
 
-class SettingsError(ValueError):
-    """Settings are wrong or missing; `messages` has one line for each, naming the variable."""
-
-    def __init__(self, messages: Iterable[str]) -> None:
-        self.messages = tuple(messages)
-        super().__init__("\n".join(self.messages))
-
-
 def _section(name: str) -> dict[str, Any]:
     return {"section": name}
 
 
-class Settings(BaseSettings):
-    """All settings. Use `Settings.load` (everything a sync needs) or `Settings.for_data_only`."""
+class Declared(BaseSettings):
+    """The declarations; what is used everywhere is `Settings`, which can also load them."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -379,42 +352,6 @@ class Settings(BaseSettings):
         json_schema_extra=_section("Operation"),
     )
 
-    _ca_file: str | None = PrivateAttr(None)
-    _unknown: tuple[str, ...] = PrivateAttr(())
-
-    # ---- loading -----------------------------------------------------------------------------
-
-    @classmethod
-    def load(cls, env_file: Path | None = None, **overrides: Any) -> Self:
-        """Settings for a sync: also checks that the sign-in is complete.
-
-        `env_file` defaults to `.env` in the working directory, if there is one. The environment
-        wins over the file, `overrides` (by field name) over both. Raises `SettingsError`.
-        """
-        settings = cls.for_data_only(env_file, **overrides)
-        problems = settings._sign_in_problems()
-        if problems:
-            raise SettingsError(problems)
-        return settings
-
-    @classmethod
-    def for_data_only(cls, env_file: Path | None = None, **overrides: Any) -> Self:
-        """Settings for commands that only read the data directory: no sign-in is demanded."""
-        if env_file is not None and not env_file.is_file():
-            raise SettingsError([f"{env_file}: no such settings file; give the path of one."])
-        path = env_file or DEFAULT_ENV_FILE
-        try:
-            settings = cls(_env_file=path, **overrides)  # type: ignore[call-arg]
-        except ValidationError as error:
-            messages = [_message(e) for e in error.errors(include_input=False, include_url=False)]
-            raise SettingsError(messages) from None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise SettingsError([f"{path}: cannot be read: {reason}."]) from None
-        settings._ca_file = _first_ca_file(settings.ca_bundle, os.environ)
-        settings._unknown = _unknown_names(path)
-        return settings
-
     @field_validator("tenant_id", "client_id", mode="after")
     @classmethod
     def _plain_id(cls, value: str) -> str:
@@ -478,151 +415,7 @@ class Settings(BaseSettings):
             raise ValueError("without ENTRA_EVENTS_WEBHOOK_SECRET events cannot be signed")
         return value
 
-    # ---- derived -----------------------------------------------------------------------------
-
-    @functools.cached_property
-    def endpoints(self) -> Endpoints:
-        """Addresses to use: the cloud's own, each replaced by its override."""
-        own = CLOUDS[self.cloud]
-        return Endpoints(
-            graph_url=self.graph_url or own.graph_url,
-            authority_url=self.authority_url or own.authority_url,
-            exchange_url=self.exchange_url or own.exchange_url,
-            cloud=self.cloud,
-            authority_is_known=self.authority_url is None,
-        )
-
-    @property
-    def auth_kind(self) -> Auth:
-        """The credential to use; raises `SettingsError` when it cannot be told."""
-        if self.auth is not None:
-            return self.auth
-        complete = self._complete_sets()
-        if len(complete) == 1:
-            return next(iter(complete))
-        raise SettingsError(self._sign_in_problems() or ["ENTRA_AUTH: cannot be deduced."])
-
-    @property
-    def ca_file(self) -> str | None:
-        """CA bundle to trust for every connection, None for requests' own."""
-        return self._ca_file or (str(self.ca_bundle) if self.ca_bundle else None)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Lines about ENTRA_ variables that nothing reads: misspellings, mostly."""
-        return self._unknown
-
-    def proxies_for(self, url: str) -> dict[str, str]:
-        """Proxies of the environment for `url` by scheme, NO_PROXY respected.
-
-        None for link-local addresses: a machine's own metadata service answers there.
-        """
-        from requests.utils import get_environ_proxies
-
-        if (urlsplit(url).hostname or "").startswith("169.254."):
-            return {}
-        return get_environ_proxies(url)
-
-    def _complete_sets(self) -> dict[Auth, str]:
-        found = {
-            Auth.SECRET: ("ENTRA_CLIENT_SECRET", self.client_secret),
-            Auth.CERTIFICATE: ("ENTRA_CLIENT_CERTIFICATE_PATH", self.client_certificate_path),
-            Auth.WORKLOAD_IDENTITY: ("ENTRA_FEDERATED_TOKEN_FILE", self.federated_token_file),
-        }
-        return {kind: name for kind, (name, value) in found.items() if value}
-
-    def _sign_in_problems(self) -> list[str]:
-        problems = []
-        if not self.tenant_id:
-            problems.append(
-                "ENTRA_TENANT_ID: missing. Set it to the directory (tenant) id shown on the app "
-                "registration's overview page."
-            )
-        complete = self._complete_sets()
-        auth = self.auth
-        if auth is None and len(complete) > 1:
-            kinds = ", ".join(f"{kind} ({name})" for kind, name in complete.items())
-            problems.append(
-                f"ENTRA_AUTH: several complete credentials are given: {kinds}. Remove all but "
-                "one, or set ENTRA_AUTH to the one to use."
-            )
-        elif auth is None and not complete:
-            if self.client_certificate_key_path:
-                problems.append(
-                    "ENTRA_CLIENT_CERTIFICATE_PATH: missing, though "
-                    "ENTRA_CLIENT_CERTIFICATE_KEY_PATH is set. Set it to the certificate's PEM "
-                    "file."
-                )
-            else:
-                problems.append(
-                    "ENTRA_CLIENT_SECRET: missing. Set it, or ENTRA_CLIENT_CERTIFICATE_PATH, or "
-                    "ENTRA_FEDERATED_TOKEN_FILE, or ENTRA_AUTH=managed_identity or device_code."
-                )
-        kind = auth or (next(iter(complete)) if len(complete) == 1 else None)
-        needs = {
-            Auth.SECRET: "ENTRA_CLIENT_SECRET",
-            Auth.CERTIFICATE: "ENTRA_CLIENT_CERTIFICATE_PATH",
-            Auth.WORKLOAD_IDENTITY: "ENTRA_FEDERATED_TOKEN_FILE",
-        }
-        if kind in needs and kind not in complete:
-            problems.append(f"{needs[kind]}: missing, though ENTRA_AUTH is {kind}. Set it.")
-        if not self.client_id and kind is not Auth.MANAGED_IDENTITY:
-            problems.append(
-                "ENTRA_CLIENT_ID: missing. Set it to the application (client) id shown on the app "
-                "registration's overview page."
-            )
-        if kind is Auth.CERTIFICATE and Auth.CERTIFICATE in complete:
-            for name, path in (
-                ("ENTRA_CLIENT_CERTIFICATE_PATH", self.client_certificate_path),
-                ("ENTRA_CLIENT_CERTIFICATE_KEY_PATH", self.client_certificate_key_path),
-            ):
-                if path is not None and not path.is_file():
-                    problems.append(f"{name}: {path} is not a file. Give the path of a PEM file.")
-        if problems:
-            problems.extend(self._unknown)
-        return problems
-
 
 def variable(field: str) -> str:
     """The environment variable of a field."""
     return PREFIX + field.upper()
-
-
-def _message(error: Any) -> str:
-    location = str(error["loc"][0]) if error["loc"] else ""
-    name = location if location.isupper() else variable(location)
-    name = name.replace("AZURE_FEDERATED", "ENTRA_FEDERATED")
-    reason = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
-    remedy = "Correct or remove it; docs/settings.md describes it."
-    return f"{name}: {reason[:1].lower()}{reason[1:]}. {remedy}"
-
-
-def _first_ca_file(own: Path | None, environ: Mapping[str, str]) -> str | None:
-    if own is not None:
-        return str(own)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        path = environ.get(name)
-        if path and Path(path).exists():
-            return path
-    return None
-
-
-def _unknown_names(env_file: Path) -> tuple[str, ...]:
-    known = {variable(field) for field in Settings.model_fields}
-    given = {name.upper() for name in os.environ}
-    if env_file.is_file():
-        source = DotEnvSettingsSource(Settings, env_file=env_file)
-        given |= {str(name).upper() for name in source.env_vars}
-    lines = []
-    for name in sorted(given - known):
-        if name.startswith(PREFIX):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            lines.append(f"{name}: no such setting.{hint}")
-    return tuple(lines)
-
-
-if __name__ == "__main__":
-    from entra_pipeline.settings_reference import main
-
-    main()

@@ -1,0 +1,196 @@
+"""Ctrl-C and SIGTERM: a sync says that it was interrupted, or has truly done everything."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from entra_pipeline.lake import Books, DataDirectory, Outcome
+from entra_pipeline.settings import Settings
+from entra_pipeline.simulator.process import Simulator
+from tests.support import settings_for
+
+# The command, which is sent a signal as soon as its main thread is inside a function (whose name
+# and file are given), or after so many seconds.
+INTERRUPTED = """
+import os, signal, sys, threading, time
+
+def send(main, number, name, file):
+    if not file:
+        time.sleep(float(name))
+    while file:
+        frame = sys._current_frames()[main]
+        while frame:
+            code, frame = frame.f_code, frame.f_back
+            if code.co_name == name and code.co_filename.endswith(file):
+                return now(number)
+        time.sleep(0.001)
+    now(number)
+
+def now(number):
+    print("sent", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), number)
+
+from entra_pipeline.cli import main
+number, name, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+here = threading.main_thread().ident
+threading.Thread(target=send, args=(here, number, name, file), daemon=True).start()
+sys.argv = ["entra-pipeline", "sync"]
+main()
+"""
+
+# An interrupt that DuckDB answers with an error of its own. The main thread is in the query when
+# it comes: the query takes about a second.
+LOST = """
+import os, signal, threading, duckdb
+QUERY = "SELECT sum(a.range * b.range % 7) FROM range(14000) a, range(14000) b"
+from entra_pipeline.orchestration import interrupts
+
+def send():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+with interrupts.heard():
+    try:
+        threading.Timer(0.1, send).start()
+        duckdb.sql(QUERY).fetchall()
+    except RuntimeError:
+        print("lost", interrupts.asked(), flush=True)
+    if {kept}:
+        raise ValueError("somebody's error")
+    interrupts.check()
+"""
+
+
+def _listening() -> None:
+    # A process inherits which signals are ignored or held up where it is started from.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended that was sent a signal."""
+
+    code: int
+    said: str
+    printed: str
+
+
+def interrupted(
+    settings: Settings, tenant: Simulator, number: signal.Signals, *moment: str
+) -> Ended:
+    """Sync in a process of its own, which is sent a signal at the moment."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(int(number)), *moment],
+        env={
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+            **tenant.settings_env(),
+            "ENTRA_DATA_DIR": str(settings.data_dir),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=_listening,
+    )
+    return Ended(done.returncode, done.stderr, done.stdout)
+
+
+def check_what_is_left(settings: Settings, ended: Ended) -> None:
+    """What must hold whenever the signal came."""
+    assert ended.code in (0, 130), ended.said
+    assert "Traceback" not in ended.said
+    if not settings.data_dir.exists():
+        assert "Interrupted." in ended.said
+        return
+    directory = DataDirectory.existing(settings.data_dir)
+    assert not directory.is_locked()
+    outcomes = [record.outcome for record in Books(directory).syncs()]
+    assert Outcome.RUNNING not in outcomes
+    assert list(directory.warehouses.glob("stage*")) == []
+    if ended.code == 0:
+        assert outcomes == [Outcome.SUCCEEDED]
+        assert "Sync succeeded" in ended.printed
+    else:
+        assert "Interrupted." in ended.said
+        assert directory.warehouse_link.exists() == (Outcome.SUCCEEDED in outcomes)
+
+
+def runs(settings: Settings) -> list[dg.DagsterRunStatus]:
+    """How Dagster's runs ended."""
+    with dg.DagsterInstance.from_config(str(settings.data_dir / ".dagster")) as instance:
+        return [run.status for run in instance.get_runs()]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "file"),
+    [
+        pytest.param(signal.SIGINT, "open_instance", "orchestration/home.py", id="before the run"),
+        pytest.param(signal.SIGTERM, "begin_sync", "lake/books.py", id="as the sync begins"),
+        pytest.param(signal.SIGINT, "start", "extract/extraction.py", id="as threads are started"),
+        pytest.param(signal.SIGTERM, "_row", "orchestration/verify.py", id="inside a query"),
+        pytest.param(
+            signal.SIGINT,
+            "publish",
+            "access/publish.py",
+            id="as it is published",
+            marks=pytest.mark.soak,
+        ),
+    ],
+)
+def test_an_interrupted_sync_says_so_and_ends_in_order(
+    settings: Settings, tenant: Simulator, number: signal.Signals, name: str, file: str
+) -> None:
+    ended = interrupted(settings, tenant, number, name, file)
+    assert ended.said.count("sent") == 1
+    assert ended.code == 130, ended.said
+    check_what_is_left(settings, ended)
+    assert dg.DagsterRunStatus.SUCCESS not in runs(settings)
+
+
+def test_a_sync_that_is_interrupted_when_it_is_done_has_done_everything(
+    settings: Settings, tenant: Simulator
+) -> None:
+    ended = interrupted(settings, tenant, signal.SIGTERM, "job_success", "core/events/__init__.py")
+    assert ended.said.count("sent") == 1
+    assert ended.code == 0, ended.said
+    check_what_is_left(settings, ended)
+    assert runs(settings) == [dg.DagsterRunStatus.SUCCESS]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["swallowed", "another error"])
+def test_an_interrupt_whose_exception_was_lost_is_still_known(kept: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOST.format(kept=kept)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=_listening,
+    )
+    assert done.stdout == "lost True\n"
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "somebody" not in done.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_thirty_random_moments(tenant: Simulator, tmp_path: Path, number: signal.Signals) -> None:
+    chance = random.Random(int(number))
+    codes = []
+    for n in range(30):
+        settings = settings_for(tenant, tmp_path / str(n))
+        ended = interrupted(settings, tenant, number, f"{chance.uniform(0.1, 6.0):.3f}", "")
+        check_what_is_left(settings, ended)
+        codes.append(ended.code)
+    assert codes.count(130) >= 10
