@@ -13,7 +13,6 @@ from the books, so that what was not known then is not known in the answer eithe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,9 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from entra_pipeline import tables
 from entra_pipeline.access import build, past_access
+from entra_pipeline.access.edition import edition
 from entra_pipeline.access.questions import Warehouse
 from entra_pipeline.lake import Books, DataDirectory, Lake, SyncRecord, TableStatus
 from entra_pipeline.lake.books import aged, rfc3339
@@ -41,8 +38,6 @@ from entra_pipeline.tables import Status
 # Warehouses of the past that are kept, the most lately asked: a few moments are compared at a
 # time, and each is as large as the published one.
 KEPT: Final = 6
-# What the build consists of. Another text may make other answers: kept warehouses are then stale.
-_BUILT_BY: Final = ("access", "tables")
 _BUILDING: Final = "building-"
 _LOCK: Final = "lock"
 _YOUNG: Final = 60.0  # seconds
@@ -264,7 +259,7 @@ def _folder(directory: DataDirectory) -> Path:
 
 def _kept(folder: Path, moment: Moment) -> Path:
     """Where the moment's whole warehouse is if it is kept."""
-    return folder / f"{moment.sync.sync_id}-{_code()}.duckdb"
+    return folder / f"{moment.sync.sync_id}-{edition()}.duckdb"
 
 
 def _directory_tables() -> list[str]:
@@ -301,27 +296,8 @@ def _clear(folder: Path, *, keep: Path) -> None:
     for path in folder.glob("*.duckdb"):
         with contextlib.suppress(FileNotFoundError):  # cleared away by another process
             found[path] = path.stat().st_mtime
-    current = [path for path in found if path.stem.endswith(_code())]
+    current = [path for path in found if path.stem.endswith(edition())]
     lately = sorted(current, key=lambda path: (path == keep, found[path]), reverse=True)[:KEPT]
     for path in found:
         if path not in lately:
             path.unlink(missing_ok=True)
-
-
-@cache
-def _code() -> str:
-    """A short hash of the code that makes a warehouse out of tables."""
-    sha = hashlib.sha256()
-    for part in _BUILT_BY:
-        for name, text in sorted(_texts(files("entra_pipeline") / part, part)):
-            sha.update(f"{name}\n{len(text)}\n".encode())
-            sha.update(text)
-    return sha.hexdigest()[:12]
-
-
-def _texts(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.name.startswith("__"):
-            yield from _texts(entry, f"{name}/{entry.name}")
-        elif entry.name.endswith((".py", ".sql")):
-            yield f"{name}/{entry.name}", entry.read_bytes()
