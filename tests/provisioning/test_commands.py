@@ -1,0 +1,269 @@
+"""The way of a request on the command line: real processes against a simulated tenant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entra_pipeline.simulator.process import Simulator
+from tests.cli.program import Done, cli
+from tests.provisioning.making import guid
+from tests.provisioning.tenant import Tenant
+
+ALONE = """\
+version: 1
+os_user_approves: true
+separate: {requester: false, beneficiary: true}
+"""
+
+
+class Program:
+    """The command line with a data directory and a policy of its own."""
+
+    def __init__(self, simulator: Simulator, folder: Path) -> None:
+        self.simulator, self.folder, self.data = simulator, folder, folder / "data"
+        info = simulator.info
+        assert info.writer_client_id is not None
+        assert info.writer_client_secret is not None
+        self.env = {
+            **simulator.settings_env(),
+            "ENTRA_DATA_DIR": str(self.data),
+            "ENTRA_WRITER_CLIENT_ID": info.writer_client_id,
+            "ENTRA_WRITER_CLIENT_SECRET": info.writer_client_secret,
+            "ENTRA_PROVISIONING": "true",
+            "ENTRA_POLICY_FILE": str(folder / "policy.yaml"),
+            "ENTRA_VERIFY_READS": "2",
+            "ENTRA_VERIFY_EVERY_SECONDS": "0.05",
+        }
+        self.policy(ALONE)
+        self._seen = len(simulator.effects())
+
+    def policy(self, text: str) -> None:
+        (self.folder / "policy.yaml").write_text(text)
+
+    def __call__(self, *arguments: str, code: int | None = 0, **env: str) -> Done:
+        done = cli(*arguments, env={**self.env, **env}, cwd=self.folder)
+        assert code is None or done.code == code, (done.code, done.out, done.err)
+        return done
+
+    def json(self, *arguments: str, code: int | None = 0, **env: str) -> Any:
+        return self(*arguments, "--json", code=code, **env).json
+
+    def asked(self, *arguments: str) -> str:
+        found: str = self.json("request", *arguments, "--reason", "ticket 4711")["requests"][0][
+            "id"
+        ]
+        return found
+
+    def planned(self, key: str) -> str:
+        found: str = self.json("plan", key)["plan"]["hash"]
+        return found
+
+    def approved(self, *arguments: str) -> str:
+        key = self.asked(*arguments)
+        self("approve", key, "--plan", self.planned(key))
+        return key
+
+    def effects(self) -> list[tuple[str, str, str | None]]:
+        return [
+            (each["kind"], each["target"], each["principal"])
+            for each in self.simulator.effects(self._seen)
+        ]
+
+
+@pytest.fixture
+def program(written_to: Simulator, tmp_path: Path) -> Program:
+    return Program(written_to, tmp_path)
+
+
+def test_from_asking_to_a_confirmed_grant_and_back(program: Program, tenant: Tenant) -> None:
+    group = next(tenant.plain())
+    user = tenant.stranger(group)
+    key = program.asked("grant", user, f"group:{group}:member")
+    shown = program("plan", key)
+    assert f"+ add_group_member       {group}  {user}  tier 2" in shown.out
+    assert "1 change to make, 0 so already" in shown.out
+    plan = shown.out.split("Hash: ")[1].split()[0]
+    assert program.effects() == []
+    program("approve", key, "--plan", plan[:12], "--note", "seen the ticket")
+    done = program.json("apply", "--wait")
+    assert done["requests"] == [{"id": key, "state": "done"}]
+    assert program.effects() == [("add_group_member", group, user)]
+    told = program.json("show", key)
+    assert told["request"]["state"] == "done"
+    assert told["approvals"][0]["note"] == "seen the ticket"
+    assert told["approvals"][0]["by"]["kind"] == "os_user"
+    (operation,) = told["operations"]
+    assert operation["state"] == "verified"
+    assert operation["added"] is True
+    assert "done" in program("show", key).out
+    # The effect in the tenant bears the id that the ledger has of the attempt.
+    effect = program.simulator.effects()[-1]
+    assert effect["request_id"] == operation["tries"][0]["client_request_id"]
+    back = program.approved("revoke", user, f"group:{group}:member")
+    program("apply", "--wait")
+    assert program.effects()[1:] == [("remove_group_member", group, user)]
+    listed = program.json("requests", "--state", "done")["requests"]
+    assert [each["id"] for each in listed] == [back, key]
+    assert program.json("verify-audit")["findings"] == []
+
+
+def test_with_the_write_gate_closed_everything_but_writing_goes(
+    program: Program, tenant: Tenant
+) -> None:
+    program.env["ENTRA_PROVISIONING"] = "false"
+    group = next(tenant.plain())
+    key = program.approved("grant", tenant.stranger(group), f"group:{group}:member")
+    refused = program.json("apply", code=2)
+    assert "provisioning is off" in refused["error"]["message"]
+    assert "ENTRA_PROVISIONING" in refused["error"]["remedy"]
+    assert program.json("show", key)["request"]["state"] == "approved"
+    assert program.effects() == []
+
+
+def test_a_refused_plan_gives_every_reason_and_exits_1(program: Program, tenant: Tenant) -> None:
+    dynamic = tenant.group(groupTypes=["DynamicMembership"])
+    plain = next(tenant.plain())
+    program.policy(f"{ALONE}protected: {{groups: [{plain}]}}\n")
+    requests = [
+        {
+            "kind": "grant",
+            "principal_id": tenant.users[0],
+            "access": f"group:{group}:member",
+            "reason": "both wrong",
+        }
+        for group in (dynamic, plain)
+    ]
+    (program.folder / "two.json").write_text(json.dumps({"requests": requests}))
+    found = program.json("plan", "two.json", code=1)
+    assert found["plan"] is None
+    said = [reason for each in found["refused"] for reason in each["reasons"]]
+    assert len(said) == 2
+    assert "its rule decides" in said[0]
+    assert "protected by the policy" in said[1]
+    assert {each["state"] for each in found["requests"]} == {"refused"}
+    assert "Refused" in program("plan", found["batch"], code=1).out
+
+
+def test_a_file_is_one_plan_and_filed_twice_the_same_requests(
+    program: Program, tenant: Tenant
+) -> None:
+    groups = list(tenant.plain())[3:6]
+    lines = ["reason: joins the ward", "requests:"]
+    for group in groups:
+        lines.append(f"- {{kind: grant, principal_id: {tenant.stranger(group)}, ")
+        lines.append(f"   access: 'group:{group}:member'}}")
+    (program.folder / "ward.yaml").write_text("\n".join(lines))
+    first = program.json("request", "file", "ward.yaml")
+    assert len(first["requests"]) == 3
+    again = program.json("plan", "ward.yaml")
+    assert [each["id"] for each in again["requests"]] == [each["id"] for each in first["requests"]]
+    assert len(again["plan"]["operations"]) == 3
+    program("approve", first["batch"], "--plan", again["plan"]["hash"])
+    assert program.json("apply")["requests"] == [
+        {"id": each["id"], "state": "written"} for each in first["requests"]
+    ]
+    assert sorted(target for _, target, _ in program.effects()) == sorted(groups)
+    (program.folder / "bad.yaml").write_text("requests: [{kind: grant}, {kind: grunt}]")
+    said = program.json("plan", "bad.yaml", code=2)["error"]["message"]
+    assert "bad.yaml: requests.0: " in said
+    assert "grunt" in said
+
+
+def test_by_default_approving_takes_a_sign_in_by_somebody_else(
+    program: Program, tenant: Tenant
+) -> None:
+    program.policy("version: 1\n")
+    group = list(tenant.plain())[6]
+    key = program.asked("grant", tenant.stranger(group), f"group:{group}:member")
+    refused = program.json("approve", key, "--plan", program.planned(key), code=1)
+    assert "cannot be told" in refused["reasons"][0]
+    signed = program.asked("grant", tenant.stranger(group), f"group:{group}:owner", "--sign-in")
+    refused = program.json("approve", signed, "--plan", program.planned(signed), code=1)
+    assert refused["reasons"] == ["you asked for it: somebody else has to approve it"]
+    program.policy("version: 1\nseparate: {requester: false}\n")
+    hash_ = program.planned(signed)
+    program("approve", signed, "--plan", hash_)
+    (approval,) = program.json("show", signed)["approvals"]
+    assert approval["by"]["kind"] == "entra"
+    assert approval["by"]["subject"] in tenant.users
+    program("cancel", signed)
+    assert program.json("show", signed)["request"]["state"] == "cancelled"
+
+
+def test_an_approval_is_of_one_plan_under_one_policy(program: Program, tenant: Tenant) -> None:
+    group = list(tenant.plain())[7]
+    key = program.asked("grant", tenant.stranger(group), f"group:{group}:member")
+    plan = program.planned(key)
+    assert "no plan begins with" in program("approve", key, "--plan", "0" * 64, code=2).err
+    program.policy(f"{ALONE}longest: {{ordinary: 90d}}\n")
+    changed = program.json("approve", key, "--plan", plan, code=1)
+    assert changed["reasons"] == ["the policy has changed since the plan was made: plan again"]
+    program.policy(ALONE)
+    program("approve", key, "--plan", plan)
+    # Changed after the approval: nothing is written by the old one.
+    program.policy(f"{ALONE}longest: {{ordinary: 90d}}\n")
+    done = program.json("apply", code=3)
+    assert done["problems"][0]["state"] == "stale"
+    assert "policy has changed" in done["problems"][0]["reasons"][0]
+    assert program.effects() == []
+    assert program.json("plan", key, code=1)["refused"]
+
+
+def test_the_kill_switch_stops_and_resumes_also_without_the_ledger(
+    program: Program, tenant: Tenant
+) -> None:
+    group = list(tenant.plain())[8]
+    program.approved("grant", tenant.stranger(group), f"group:{group}:member")
+    stopped = program.json("stop", "--reason", "wrong group")
+    assert stopped == {
+        "stopped": True,
+        "file": str(program.data / "provisioning.stop"),
+        "ledger": True,
+        "problem": None,
+    }
+    assert "stopped" in program("apply", code=3).err
+    (program.data / "provisioning.stop").unlink()
+    assert "wrong group" in program("apply", code=3).err
+    program("resume")
+    gone = {"ENTRA_LEDGER_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    stopped = program.json("stop", **gone)
+    assert stopped["ledger"] is False
+    assert (program.data / "provisioning.stop").exists()
+    assert "cannot be opened" in program("resume", code=3, **gone).err
+    assert "stopped" in program("apply", code=3).err
+    assert program.effects() == []
+    program("resume")
+    program("apply")
+    assert len(program.effects()) == 1
+
+
+def test_without_a_writer_nothing_is_written_and_the_reader_is_not_used_in_its_place(
+    program: Program, tenant: Tenant
+) -> None:
+    group = list(tenant.plain())[9]
+    program.approved("grant", tenant.stranger(group), f"group:{group}:member")
+    del program.env["ENTRA_WRITER_CLIENT_SECRET"]
+    assert "ENTRA_WRITER_CLIENT_SECRET: missing" in program("apply", code=2).err
+    assert program.effects() == []
+
+
+def test_what_cannot_be_named_or_found_is_said(program: Program) -> None:
+    assert (
+        "not a scope"
+        in program(
+            "request", "grant", guid(1), f"role:{guid(2)}@/nowhere", "--reason", "abc", code=2
+        ).err
+    )
+    assert "there is no request" in program("show", "req_nothing", code=2).err
+    assert "there is no state" in program("requests", "--state", "lost", code=2).err
+    assert "neither a request" in program("plan", "nothing.yaml", code=2).err
+
+
+def test_asking_planning_and_approving_never_load_dagster(program: Program) -> None:
+    for arguments in (("requests",), ("request", "--help"), ("verify-audit",)):
+        loaded = program(*arguments, PYTHONPROFILEIMPORTTIME="1").err
+        assert "| dagster" not in loaded.replace("|   ", "| ")
