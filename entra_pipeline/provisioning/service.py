@@ -3,8 +3,8 @@
 What the command line, Dagster and programs call. Here: which parts a step needs, and in which
 order. Not here: what the steps do (`planning`, `approving`, `applying`, `sweeping`, `ledger`).
 
-Nothing is opened before it is needed: asking and approving need the ledger alone, planning the
-application that reads, and writing the one that writes.
+Nothing is opened, and nothing of Microsoft Graph is loaded, before it is needed: asking and
+approving need the ledger alone, planning the application that reads, writing the one that writes.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from entra_pipeline.msgraph import GraphClient
-from entra_pipeline.provisioning import approving, own
-from entra_pipeline.provisioning.actions import HANDLERS
-from entra_pipeline.provisioning.applying import Applier, Pace
+from entra_pipeline.provisioning import approving
 from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
 from entra_pipeline.provisioning.ledger import Filed, Ledger, looking
 from entra_pipeline.provisioning.ledger.diverting import divert
-from entra_pipeline.provisioning.planning import Planner, Refusal
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
-from entra_pipeline.provisioning.reads import FactReader
 from entra_pipeline.provisioning.states import REQUEST_MOVES, OperationState, RequestState
-from entra_pipeline.provisioning.sweeping import Swept, sweep
 from entra_pipeline.provisioning.values import Identity, Request
 from entra_pipeline.provisioning.writer import writer_settings
 from entra_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from entra_pipeline.msgraph import GraphClient
+    from entra_pipeline.provisioning.applying import Applier
+    from entra_pipeline.provisioning.planning import Planner, Refusal
+    from entra_pipeline.provisioning.sweeping import Swept
 
 _TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PLANNABLE: Final = frozenset(
@@ -153,6 +153,8 @@ class Provisioning:
         return self._client(writer_settings(self._settings))
 
     def _client(self, settings: Settings) -> GraphClient:
+        from entra_pipeline.msgraph import GraphClient
+
         client = GraphClient.from_settings(settings)
         self._open.callback(client.close)
         found = client.token_claims().tenant_id
@@ -170,11 +172,17 @@ class Provisioning:
 
     def planner(self) -> Planner:
         """What makes plans, with today's policy."""
+        from entra_pipeline.provisioning.planning import Planner
+        from entra_pipeline.provisioning.reads import FactReader
+
         reader = FactReader(self.reader)
         return Planner(self.tenant_id, self.policy, reader, self._own_ids)
 
     @functools.cached_property
     def _own_ids(self) -> frozenset[str]:
+        from entra_pipeline.provisioning import own
+        from entra_pipeline.provisioning.reads import FactReader
+
         settings = self._settings
         ids = {settings.client_id, settings.writer_client_id, settings.sign_in_client_id}
         objects = own.objects(FactReader(self.reader), ids - {""})
@@ -184,6 +192,8 @@ class Provisioning:
 
     def applier(self) -> Applier:
         """A worker of its own name."""
+        from entra_pipeline.provisioning.applying import Applier, Pace
+
         settings = self._settings
         pace = Pace(
             verify_every=timedelta(seconds=settings.verify_every_seconds),
@@ -203,6 +213,8 @@ class Provisioning:
 
         Raises NotFoundError, and TransitionError when nothing of the batch can be planned.
         """
+        from entra_pipeline.provisioning.planning import Refusal
+
         batch_id = looking.batch_of(self.ledger, key)
         whole = self.ledger.batch(batch_id)
         batch = [filed for filed in whole if filed.state in _PLANNABLE]
@@ -243,10 +255,14 @@ class Provisioning:
 
     def sweep(self) -> Swept:
         """File and plan the endings of grants whose end has come."""
+        from entra_pipeline.provisioning.sweeping import sweep
+
         return sweep(self.ledger, self.planner())
 
     def divert(self) -> dict[str, str]:
         """Set aside what is due and cannot be carried out; reasons by request id."""
+        from entra_pipeline.provisioning.actions import HANDLERS
+
         return divert(self.ledger, self.policy.hash, HANDLERS.keys())
 
     def carry_out(
