@@ -32,7 +32,7 @@ from entra_pipeline.cli import (
 )
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
-from entra_pipeline.cli.provisioning import asking, deciding, showing, working
+from entra_pipeline.cli.provisioning import asking, deciding, kinds, showing, working
 
 START = "Try it without a tenant"
 TENANT = "Connect a tenant"
@@ -114,7 +114,7 @@ _add("diff", PAST, past.diff)
 _add("warehouse", PAST, past.warehouse)
 _add("tables", ASK, tables.tables)
 
-request = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+request = typer.Typer(cls=kinds.Kinds, no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(
     request,
     name="request",
@@ -128,6 +128,7 @@ _add("plan", CHANGE, deciding.plan)
 _add("approve", CHANGE, deciding.approve)
 _add("reject", CHANGE, deciding.reject)
 _add("cancel", CHANGE, deciding.cancel)
+_add("resolve", CHANGE, deciding.resolve)
 _add("apply", CHANGE, working.apply)
 _add("requests", CHANGE, showing.requests)
 _add("show", CHANGE, showing.show)

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -30,7 +30,7 @@ from entra_pipeline.provisioning.ledger import Filed, Ledger, looking
 from entra_pipeline.provisioning.ledger.diverting import divert
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
-from entra_pipeline.provisioning.states import REQUEST_MOVES, OperationState, RequestState
+from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, Request
 from entra_pipeline.provisioning.writer import writer_settings
 from entra_pipeline.settings import Settings, SettingsError
@@ -125,20 +125,22 @@ class Provisioning:
             )
         return Policy.load(path or self._settings.data_dir / FILE)
 
+    @property
+    def ledger_file(self) -> Path | None:
+        """The ledger's file in the data directory; None for a ledger that is elsewhere."""
+        if self._settings.ledger_url is not None:
+            return None
+        return self._settings.data_dir.absolute() / "ledger.sqlite"
+
     @functools.cached_property
     def ledger(self) -> Ledger:
-        """The ledger. Raises LedgerError."""
-        given = self._settings.ledger_url
-        url: str | Path
-        if given is not None:
-            url = given.get_secret_value()
-        else:
-            url = self._settings.data_dir.absolute() / "ledger.sqlite"
-            if not url.exists():
-                from entra_pipeline.lake import DataDirectory
+        """The ledger, made if there is none. Raises LedgerError."""
+        file, url = self.ledger_file, self._settings.ledger_url
+        if file is not None and not file.exists():
+            from entra_pipeline.lake import DataDirectory
 
-                DataDirectory.claim(self._settings.data_dir, self.tenant_id)
-        ledger = Ledger(url, self.tenant_id)
+            DataDirectory.claim(self._settings.data_dir, self.tenant_id)
+        ledger = Ledger(file or (url.get_secret_value() if url else ""), self.tenant_id)
         self._open.callback(ledger.close)
         return ledger
 
@@ -227,6 +229,26 @@ class Provisioning:
             return self.ledger.refuse(held), plan
         return self.ledger.save_plan(batch_id, plan), plan
 
+    def preview(self, requests: Sequence[Request]) -> Plan | Refusal:
+        """What would be planned for these requests now; nothing is filed and nothing kept."""
+        now = self.ledger.clock()
+        return self.planner().plan(
+            [_unfiled(f"request_{n}", each, now) for n, each in enumerate(requests)], now
+        )
+
+    def preview_filed(self, key: str) -> Plan | Refusal:
+        """What would be planned now for what was filed with a request; nothing is kept."""
+        batch = self.ledger.batch(looking.batch_of(self.ledger, key))
+        return self.planner().plan(batch, self.ledger.clock())
+
+    def file_once(self, request: Request, key: str) -> Filed:
+        """File a request under `key`, unless what was filed under it has not ended yet."""
+        latest, count = looking.latest_of_key(self.ledger, key)
+        if latest is not None and latest.state not in ENDED:
+            return self.ledger.request(latest.id)
+        named = key if count == 0 else f"{key}-{count}"
+        return self.file([request.model_copy(update={"idempotency_key": named})])[0]
+
     def waiting_plan(self, key: str, plan_hash: str) -> tuple[Plan, list[Filed]]:
         """The plan of that hash and its requests, when it is what a request's batch waits with."""
         plan = self.ledger.plan(plan_hash.lower())
@@ -302,8 +324,7 @@ class Provisioning:
             now = looking.waiting(self.ledger)
             if now.due and reached:
                 continue
-            postponed = RequestState.APPROVED in carried.requests.values()
-            pause = self._pause(postponed) if wait else None
+            pause = self._pause(carried) if wait else None
             if pause is None:
                 break
             time.sleep(min(pause, max(0.0, until - time.monotonic())))
@@ -311,13 +332,33 @@ class Provisioning:
             carried.requests[key] = looking.one(self.ledger, key).state
         return carried
 
-    def _pause(self, postponed: bool) -> float | None:
+    def _pause(self, carried: Carried) -> float | None:
         """How long until there is something more to do; None when nothing is to be waited for."""
         following = looking.next_verification(self.ledger)
         if following is None:
-            return 1.0 if postponed else None
+            for key, state in carried.requests.items():
+                if state is RequestState.APPROVED:  # put off; or another worker's by now
+                    carried.requests[key] = looking.one(self.ledger, key).state
+            return 1.0 if RequestState.APPROVED in carried.requests.values() else None
         left = (following - self.ledger.clock()).total_seconds()
         return min(max(left, 0.05), 1.0)
+
+
+def _unfiled(key: str, request: Request, now: datetime) -> Filed:
+    return Filed(
+        id=key,
+        request=request,
+        state=RequestState.FILED,
+        reasons=(),
+        batch_id="",
+        plan_hash=None,
+        tier=None,
+        filed_at=now,
+        due_at=now,
+        changed_at=now,
+        ended_by=None,
+        claimed_by=None,
+    )
 
 
 class NotApprovedError(ProvisioningError):

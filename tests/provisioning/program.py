@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from entra_pipeline.cli import main
+from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
 from tests.cli.program import Done, environment
 
@@ -43,6 +46,13 @@ class Program:
 
     def policy(self, text: str) -> None:
         (self.folder / "policy.yaml").write_text(text)
+
+    def settings(self, **env: str) -> Settings:
+        """The settings that the commands run with."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**self.env, **env}.items():
+                patch.setenv(name, value)
+            return Settings.load()
 
     def __call__(self, *arguments: str, code: int | None = 0, **env: str) -> Done:
         done = forked(*arguments, env={**self.env, **env}, cwd=self.folder)

@@ -210,3 +210,29 @@ def test_asking_planning_and_approving_never_load_dagster(program: Program) -> N
         loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.err.splitlines()}
         assert "typer" in loaded
         assert not {name for name in loaded if name.startswith("dagster")}
+
+
+def test_every_kind_can_be_asked_for_and_personal_fields_stay_in_the_ledger(
+    program: Program, tenant: Tenant
+) -> None:
+    named = program("request", "--help").out
+    assert {"create-account", "revoke-mfa", "set-manager"} <= set(named.split())
+    reason = ("--reason", "ticket 4711")
+    asked = program.json(
+        *("request", "create-account", "--display-name", "Åsa Öberg", "--mail-nickname", "asa"),
+        *("--user-principal-name", "asa@contoso.example", "--employee-id", "4711"),
+        *("--additional-attributes", "city=Lund", "--additional-attributes", "passwordless=true"),
+        *reason,
+    )["requests"][0]
+    assert asked["kind"] == "create_user"
+    body = program.json("show", asked["id"])["request"]["document"]["body"]
+    assert body["display_name"] == "Åsa Öberg"
+    assert body["additional_attributes"] == {"city": "Lund", "passwordless": True}
+    disabled = program.json("request", "disable-user", tenant.users[0], *reason)["requests"][0]
+    assert disabled["kind"] == "disable_user"
+    wrong = program.json("request", "update-user", "nobody", "--attributes", "x", *reason, code=2)
+    assert "error" in wrong
+    refused = program.json(
+        *("request", "set-manager", tenant.users[0], "--manager", "x", "--reason", "no"), code=2
+    )
+    assert "reason" in refused["error"]["message"]

@@ -58,7 +58,7 @@ Entitlement = Annotated[
     str,
     typer.Argument(
         metavar="ENTITLEMENT",
-        help="group:ID:member, group:ID:owner, app:ID:ROLE, role:ID@SCOPE, license:SKU, or a name.",
+        help="Its id, such as group:…:member, app:…:…, role:…@/ or license:…; or its name.",
     ),
 ]
 
@@ -89,7 +89,7 @@ def grant(
     sign_in: SignIn = False,
     json_: options.Json = False,
 ) -> None:
-    """Ask for access to be given. Nothing is written to the tenant.
+    """Ask for access to be given.
 
     [bold]Examples[/]
 
@@ -124,7 +124,7 @@ def revoke(
     sign_in: SignIn = False,
     json_: options.Json = False,
 ) -> None:
-    """Ask for access to be taken away. Nothing is written to the tenant.
+    """Ask for access to be taken away.
 
     [bold]Example[/]
 
@@ -166,7 +166,7 @@ def _ask(fields: dict[str, Any], principal: str, entitlement: str, *, sign_in: b
     from entra_pipeline.provisioning import files
 
     given = {name: value for name, value in fields.items() if value is not None}
-    given["principal_id"] = _principal(principal)
+    given["principal_id"] = principal_id(principal)
     given["access"] = _access(entitlement)
     _file(lambda who, now: [files.request(given, asked_by=who, now=now)], sign_in=sign_in)
 
@@ -206,7 +206,8 @@ def _print(filed: Sequence[Filed]) -> None:
     output.say(f"Next: entra-pipeline plan {name}")
 
 
-def _principal(text: str) -> str:
+def principal_id(text: str) -> str:
+    """The object id that a text is, or that the warehouse knows by that name."""
     from entra_pipeline.cli import moments
 
     if moments.OBJECT_ID.fullmatch(text.strip().lower()):

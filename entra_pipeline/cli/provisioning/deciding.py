@@ -123,6 +123,39 @@ def cancel(
         _said([opened.ledger.cancel(request, identity(sign_in=sign_in))])
 
 
+def resolve(
+    request: Annotated[str, typer.Argument(metavar="ID", help="The ambiguous request's id.")],
+    found: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="WORD",
+            help="written, not_written (try again) or given_up: what you found in the tenant.",
+        ),
+    ],
+    sign_in: SignIn = False,
+    json_: options.Json = False,
+) -> None:
+    """Say what became of an ambiguous request, after you looked it up in the tenant.
+
+    Who says so is known as for an approval.
+
+    [bold]Example[/]
+
+      entra-pipeline resolve req_06fh… --as not_written
+    """
+    from entra_pipeline.provisioning.ledger import resolving
+
+    try:
+        word = resolving.Word(found.strip().lower().replace("-", "_"))
+    except ValueError:
+        known = ", ".join(resolving.Word)
+        raise CliError(f"there is no {found!r}", remedy=f"Give one of: {known}.") from None
+    with provisioning() as opened:
+        by = _approver(opened, sign_in=sign_in)
+        _said([resolving.resolve(opened.ledger, request, word, by)])
+
+
 def _filed(opened: Provisioning, what: str, *, sign_in: bool) -> str:
     """The id to plan: as given, or of a file's requests, which are filed by this."""
     from entra_pipeline.provisioning import files

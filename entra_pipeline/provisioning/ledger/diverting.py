@@ -2,7 +2,8 @@
 
 A row that another program wrote, or that was changed by hand, must not keep a worker from the rest.
 Here: finding such requests among those whose turn it is, and saying why. And among the approved:
-those whose plan was made under another policy than today's, which are to be planned again.
+those whose plan was made under another policy than today's, which are to be planned again, and
+grants whose end has passed, which are not to be given any more.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
                 requests.c.id,
                 requests.c.document,
                 requests.c.plan_hash,
+                requests.c.expires_at,
                 plans.c.document.label("plan"),
             )
             .outerjoin(plans, plans.c.hash == requests.c.plan_hash)
@@ -56,10 +58,15 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
             if malformed is not None:
                 _move(tx, row.id, RequestState.MALFORMED, malformed)
                 found[row.id] = malformed
-            elif made_under != policy_hash and not _begun(tx, row):
-                reason = "the policy has changed since it was planned: plan it again"
-                _move(tx, row.id, RequestState.STALE, reason)
-                found[row.id] = reason
+                continue
+            stale = None
+            if made_under != policy_hash:
+                stale = "the policy has changed since it was planned: plan it again"
+            if row.expires_at is not None and row.expires_at <= tx.now:
+                stale = "its end has passed before it was given"
+            if stale is not None and not _begun(tx, row):
+                _move(tx, row.id, RequestState.STALE, stale)
+                found[row.id] = stale
         return found
 
 

@@ -142,6 +142,23 @@ def document(ledger: Ledger, key: str) -> dict[str, Any] | None:
     return found
 
 
+def latest_of_key(ledger: Ledger, key: str) -> tuple[Listed | None, int]:
+    """The latest request whose idempotency key is `key` or `key-<number>`; how many there are."""
+    table = schema.requests
+    with ledger.database.read() as connection:
+        rows = connection.execute(
+            sa.select(table)
+            .where(
+                sa.or_(
+                    table.c.idempotency_key == key,
+                    table.c.idempotency_key.startswith(f"{key}-", autoescape=True),
+                )
+            )
+            .order_by(table.c.id)
+        ).all()
+    return (_listed(rows[-1]) if rows else None), len(rows)
+
+
 def batch_of(ledger: Ledger, key: str) -> str:
     """The batch of a request's or a batch's own id. NotFoundError if there is neither."""
     table = schema.requests
