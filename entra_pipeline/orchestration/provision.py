@@ -7,19 +7,22 @@ Run configuration, events and tick messages hold ids of objects, requests and pl
 counts; reasons and names stay in the ledger (`entra-pipeline show`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import dagster as dg
 
+from entra_pipeline.msgraph import GraphError
 from entra_pipeline.orchestration.launchpad import FiledBefore, Form, Mode, request_of
+from entra_pipeline.provisioning.errors import ProvisioningError
 from entra_pipeline.provisioning.ledger import looking
 from entra_pipeline.provisioning.planning import Refusal
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.service import Carried, Provisioning
 from entra_pipeline.provisioning.states import RequestState
-from entra_pipeline.settings import Settings
+from entra_pipeline.settings import Settings, SettingsError
 
 JOB: Final = "provision"
 DUE_JOB: Final = "provision_due"
@@ -54,11 +57,9 @@ def _launched(load: Load) -> dg.JobDefinition:
         description="Plan the request; carry it out if told to and if it is approved.",
     )
     def carry_out_request(context: dg.OpExecutionContext, config: Form) -> None:
-        with Provisioning(load()) as opened:
-            if config.mode is Mode.dry_run:
-                context.add_output_metadata(_dry(opened, config))
-            else:
-                context.add_output_metadata(_apply(opened, config))
+        with _told(), Provisioning(load()) as opened:
+            work = _dry if config.mode is Mode.dry_run else _apply
+            context.add_output_metadata(work(opened, config))
 
     @dg.config_mapping
     def form(given: Form) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _due(load: Load) -> dg.JobDefinition:
         ),
     )
     def carry_out_due(context: dg.OpExecutionContext) -> None:
-        with Provisioning(load()) as opened:
+        with _told(), Provisioning(load()) as opened:
             carried = opened.carry_out(wait=True, most_seconds=RUN_S)
         context.add_output_metadata(_counts(carried))
 
@@ -225,6 +226,15 @@ def _shown(plan: Plan) -> dict[str, Any]:
         "warnings": len(plan.warnings),
         "approvals_needed": plan.approvals_needed,
     }
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have what provisioning refuses fail the run with its one sentence, and no trace."""
+    try:
+        yield
+    except (ProvisioningError, SettingsError, GraphError) as error:
+        raise _failure(str(error)) from None
 
 
 def _refused(refusal: Refusal, key: str | None = None) -> dg.Failure:

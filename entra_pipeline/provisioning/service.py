@@ -223,7 +223,7 @@ class Provisioning:
         if not batch:
             states = ", ".join(sorted({str(filed.state) for filed in whole}))
             raise TransitionError(f"{key} cannot be planned: its requests are {states}")
-        plan = self.planner().plan(batch, self.ledger.clock())
+        plan = self._planned(batch)
         if isinstance(plan, Refusal):
             held = {filed.id: plan.reasons.get(filed.id, ()) for filed in batch}
             return self.ledger.refuse(held), plan
@@ -232,14 +232,22 @@ class Provisioning:
     def preview(self, requests: Sequence[Request]) -> Plan | Refusal:
         """What would be planned for these requests now; nothing is filed and nothing kept."""
         now = self.ledger.clock()
-        return self.planner().plan(
-            [_unfiled(f"request_{n}", each, now) for n, each in enumerate(requests)], now
+        return self._planned(
+            [_unfiled(f"request_{n}", each, now) for n, each in enumerate(requests)]
         )
 
     def preview_filed(self, key: str) -> Plan | Refusal:
         """What would be planned now for what was filed with a request; nothing is kept."""
         batch = self.ledger.batch(looking.batch_of(self.ledger, key))
-        return self.planner().plan(batch, self.ledger.clock())
+        return self._planned(batch)
+
+    def _planned(self, batch: Sequence[Filed]) -> Plan | Refusal:
+        from entra_pipeline.provisioning.remaining import with_remaining
+
+        plan = self.planner().plan(batch, self.ledger.clock())
+        if not isinstance(plan, Plan):
+            return plan
+        return with_remaining(plan, batch, self._settings.data_dir / "warehouse.duckdb")
 
     def file_once(self, request: Request, key: str) -> Filed:
         """File a request under `key`, unless what was filed under it has not ended yet."""

@@ -42,9 +42,10 @@ def show(plan: Plan, filed: Sequence[Filed]) -> None:
     _changes("Gained", plan.delta.gained, "+")
     _changes("Lost", plan.delta.lost, "-")
     _changes("Remains all the same", plan.delta.remains, "=")
+    if plan.facts_as_of:
+        output.show(f"As the sync {plan.facts_as_of} saw it.", style="dim")
     if plan.delta.unknown:
-        unknown = ", ".join(plan.delta.unknown)
-        output.show(f"Effective access is not known: {unknown}", style="yellow")
+        output.show(f"Not known: {'; '.join(plan.delta.unknown)}", style="dim")
     for warning in plan.warnings:
         output.show(f"Warning: {warning}", style="yellow")
     output.show(
