@@ -9,7 +9,7 @@ Source: https://learn.microsoft.com/entra/identity-platform/id-tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import jwt
@@ -70,26 +70,36 @@ def sign_in(
 
 
 def _object_id(settings: Settings, http: TokenHttp, client_id: str, token: str) -> str:
-    """The object id in a token, every claim that matters and the signature checked."""
+    """The object id in a token, checked by what the authority publishes of itself."""
     tenant = settings.tenant_id.lower()
     root = f"{settings.endpoints.authority_url}/{tenant}"
     discovered = _document(http, f"{root}/v2.0/.well-known/openid-configuration")
     keys = _document(http, discovered["jwks_uri"])["keys"]
+    return verified(token, keys, issuer=discovered["issuer"], audience=client_id, tenant=tenant)
+
+
+def verified(
+    token: str, keys: Sequence[Mapping[str, Any]], *, issuer: str, audience: str, tenant: str
+) -> str:
+    """The object id in an id token, its signature by one of `keys` and its claims checked.
+
+    Raises AuthenticationError for a token that cannot be trusted.
+    """
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-        key = next(key for key in keys if key.get("kid") == kid)
+        key = next(dict(key) for key in keys if key.get("kid") == kid)
         claims = jwt.decode(
             token,
             jwt.PyJWK(key, algorithm="RS256"),
             algorithms=["RS256"],
-            audience=client_id,
-            issuer=discovered["issuer"],
+            audience=audience,
+            issuer=issuer,
             leeway=_SKEW_S,
             options={"require": ["exp", "iat", "aud", "iss", "oid", "tid"]},
         )
     except (jwt.PyJWTError, StopIteration) as error:
         raise _unverified(type(error).__name__) from None
-    if str(claims["tid"]).lower() != tenant:
+    if str(claims["tid"]).lower() != tenant.lower():
         raise _unverified("it is another tenant's")
     return str(claims["oid"]).lower()
 
