@@ -86,10 +86,13 @@ def _dry(opened: Provisioning, form: Form) -> dict[str, Any]:
     asked = form.request
     if isinstance(asked, FiledBefore):
         plan = opened.preview_filed(asked.request_id)
+        if isinstance(plan, Refusal):
+            raise _refused(plan, asked.request_id)
     else:
         plan = opened.preview([request_of(form, opened.ledger.clock())[0]])
-    if isinstance(plan, Refusal):
-        raise _refused(plan)
+        if isinstance(plan, Refusal):
+            # No kind of the form has names in it, so there are none in the reasons.
+            raise _failure("\n".join(reason for each in plan.reasons.values() for reason in each))
     return _shown(plan)
 
 
@@ -237,10 +240,9 @@ def _told() -> Iterator[None]:
         raise _failure(str(error)) from None
 
 
-def _refused(refusal: Refusal, key: str | None = None) -> dg.Failure:
+def _refused(refusal: Refusal, key: str) -> dg.Failure:
     count = sum(map(len, refusal.reasons.values()))
-    where = f"entra-pipeline show {key}" if key else "entra-pipeline plan"
-    return _failure(f"refused, for {count} reasons: `{where}` names them", {"reasons": count})
+    return _failure(f"refused: `entra-pipeline plan {key}` says why", {"reasons": count})
 
 
 def _failure(text: str, metadata: dict[str, Any] | None = None) -> dg.Failure:

@@ -239,8 +239,9 @@ def waiting(ledger: Ledger) -> Waiting:
                 requests.c.state.in_(given),
             )
         ).scalar_one()
-        endings: dict[str, int] = dict(
-            connection.execute(
+        endings = {
+            row[0]: int(row[1])
+            for row in connection.execute(
                 sa.select(requests.c.state, count)
                 .where(
                     requests.c.state.in_([state.value for state in _UNPLANNED]),
@@ -248,9 +249,7 @@ def waiting(ledger: Ledger) -> Waiting:
                 )
                 .group_by(requests.c.state)
             )
-            .tuples()
-            .all()
-        )
+        }
         to_verify = connection.execute(
             sa.select(count).where(ops.c.verify_at.is_not(None), ops.c.verify_at <= now)
         ).scalar_one()
