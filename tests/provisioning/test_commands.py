@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from entra_pipeline.simulator.process import Simulator
 from tests.cli.program import cli
@@ -236,3 +237,49 @@ def test_every_kind_can_be_asked_for_and_personal_fields_stay_in_the_ledger(
         *("request", "set-manager", tenant.users[0], "--manager", "x", "--reason", "no"), code=2
     )
     assert "reason" in refused["error"]["message"]
+
+
+def test_a_ledger_in_postgres_serves_the_same_commands(
+    program: Program, tenant: Tenant, postgres: str
+) -> None:
+    server = sa.make_url(postgres)
+    engine = sa.create_engine(
+        server.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE commanded"))
+    engine.dispose()
+    url = server.set(drivername="postgresql", database="commanded")
+    program.env["ENTRA_LEDGER_URL"] = url.render_as_string(hide_password=False)
+    group = list(tenant.plain())[10]
+    user = tenant.stranger(group)
+    key = program.approved("grant", user, f"group:{group}:member")
+    assert program.json("apply", "--wait")["requests"] == [{"id": key, "state": "done"}]
+    assert program.effects() == [("add_group_member", group, user)]
+    assert program.json("verify-audit")["findings"] == []
+    assert not (program.data / "ledger.sqlite").exists()
+
+
+def test_an_answer_that_nobody_foresaw_holds_up_its_own_request_alone(
+    program: Program, tenant: Tenant
+) -> None:
+    groups = list(tenant.plain())[11:13]
+    inside = {user for group in groups for user in tenant.members.get(group, ())}
+    users = [user for user in tenant.users if user not in inside][:2]
+    keys = [
+        program.approved("grant", user, f"group:{group}:member")
+        for user, group in zip(users, groups, strict=True)
+    ]
+    spoilt = {"value": [{"unheard": "of"}]}
+    program.simulator.faults(
+        [{"match": {"path": f"/users/{users[0]}/memberOf"}, "respond": {"body": spoilt}}]
+    )
+    try:
+        done = program.json("apply", code=3)
+        assert [rule["fired"] > 0 for rule in program.simulator.stats()["faults"]] == [True]
+    finally:
+        program.simulator.faults([])
+    assert [each["state"] for each in done["requests"]] == ["failed", "written"]
+    assert done["problems"][0]["id"] == keys[0]
+    assert "not understood (KeyError)" in done["problems"][0]["reasons"][0]
+    assert program.effects() == [("add_group_member", groups[1], users[1])]
