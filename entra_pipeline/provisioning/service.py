@@ -314,12 +314,12 @@ class Provisioning:
         until = time.monotonic() + most_seconds
         while True:
             carried.rounds += 1
+            carried.diverted |= self.divert()
             before = looking.waiting(self.ledger)
             if before.expiring or before.endings or (carried.rounds == 1 and before.refused):
                 swept = self.sweep()
                 carried.ended += swept.approved
                 carried.ends_refused += swept.refused
-            carried.diverted |= self.divert()
             reached = worker.apply(AT_ONCE)
             carried.requests |= reached
             for step, state in worker.verify().items():

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from entra_pipeline.provisioning.actions import HANDLERS
 from entra_pipeline.provisioning.approving import against_approval
 from entra_pipeline.provisioning.errors import TransitionError
 from entra_pipeline.provisioning.identities import LAUNCHPAD, os_user
-from entra_pipeline.provisioning.ledger import Ledger, looking, verify
+from entra_pipeline.provisioning.ledger import Ledger, looking, schema, verify
+from entra_pipeline.provisioning.ledger.confirming import Confirming
+from entra_pipeline.provisioning.ledger.diverting import divert
 from entra_pipeline.provisioning.ledger.resolving import Word, resolve
 from entra_pipeline.provisioning.ledger.work import Outcome, Work
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.states import OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, Tier
+from tests.provisioning.clock import Clock
 from tests.provisioning.making import grant, guid, person, plan_of
 
 
@@ -108,3 +113,39 @@ def test_a_person_says_what_became_of_it(
 def test_a_program_has_no_word(ledger: Ledger, reopen: Callable[..., Ledger]) -> None:
     with pytest.raises(TransitionError, match="a program"):
         resolve(ledger, ambiguous(ledger), Word.WRITTEN, LAUNCHPAD)
+
+
+def test_what_cannot_be_read_any_more_is_set_aside_wherever_it_stands(
+    ledger: Ledger, clock: Clock
+) -> None:
+    end = clock.now + timedelta(hours=1)
+    keys = []
+    for number, state in enumerate((RequestState.WRITTEN, RequestState.DONE, None, None)):
+        filed = ledger.file([grant(number, expires_at=end)])
+        plan = plan_of(filed)
+        ledger.save_plan(filed[0].batch_id, plan)
+        ledger.approve(plan.hash, person(2))
+        keys.append(filed[0].id)
+        if state is not None:
+            work = Work(ledger, "worker")
+            (claim,) = work.claim(10)
+            attempts = work.begin(claim.steps)
+            written = Outcome(OperationState.WRITTEN, added=True)
+            every = timedelta(seconds=5)
+            outcomes = {step.id: written for step in claim.steps}
+            work.end(outcomes, attempts, verify_in=every, verify_for=every)
+            work.settle(filed[0].id, state)
+    broken = keys[:3]
+    with ledger.database.write() as connection:
+        table = schema.requests
+        connection.execute(table.update().where(table.c.id.in_(broken)).values(document="{}"))
+    clock.advance(hours=2)
+    set_aside = divert(ledger, "p" * 64, HANDLERS.keys())
+    assert set(broken) <= set(set_aside)
+    assert all("cannot be read" in set_aside[key] for key in broken)
+    assert set_aside[keys[3]] == "its end has passed before it was given"
+    confirming = Confirming(ledger)
+    assert (confirming.to_verify(10), confirming.expiring(10)) == ([], [])
+    assert looking.next_verification(ledger) is None
+    states = [each.state.value for each in looking.listed(ledger)]
+    assert states == ["stale", "malformed", "malformed", "malformed"]

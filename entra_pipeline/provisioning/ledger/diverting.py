@@ -67,7 +67,36 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
             if stale is not None and not _begun(tx, row):
                 _move(tx, row.id, RequestState.STALE, stale)
                 found[row.id] = stale
+        found |= _under_way(tx)
         return found
+
+
+def _under_way(tx: Transaction) -> dict[str, str]:
+    """Set aside what was carried out, cannot be read any more, and would have to be now."""
+    requests, operations = schema.requests, schema.operations
+    state = requests.c.state
+    given = [RequestState.DONE.value, RequestState.DIVERGED.value]
+    found = {}
+    for condition in (
+        sa.and_(state == RequestState.RUNNING.value, requests.c.claimed_until <= tx.now),
+        state == RequestState.WRITTEN.value,
+        sa.and_(requests.c.expires_at <= tx.now, requests.c.ended_by.is_(None), state.in_(given)),
+    ):
+        query = sa.select(requests.c.id, requests.c.document).where(condition).limit(_LOOKED_AT)
+        for row in tx.connection.execute(query).all():
+            if (malformed := _request(row)) is None:
+                continue
+            reason = f"{malformed}; what it wrote is neither confirmed nor taken back by itself"
+            _move(tx, row.id, RequestState.MALFORMED, reason)
+            for step in tx.connection.execute(
+                sa.select(operations.c.id).where(
+                    operations.c.request_id == row.id, operations.c.verify_at.is_not(None)
+                )
+            ).scalars():
+                values = {"verify_at": None, "changed_at": tx.now}
+                tx.update(operations, "set_aside", step, values)
+            found[row.id] = reason
+    return found
 
 
 def _request(row: Any) -> str | None:
