@@ -32,6 +32,8 @@ INTERVAL_S: Final = 30
 RUN_S: Final = 240.0
 """For so long a run carries out what is due and confirms it; then the next one goes on."""
 MOST_RUNS: Final = 2
+LONGEST_WAIT_S: Final = 900.0
+_FAILURES_SEEN: Final = 8
 REFUSED_AGAIN: Final = timedelta(minutes=15)
 """An ending that was refused (the last owner, say) is tried again after that."""
 
@@ -182,6 +184,8 @@ def build_sensor(load: Load) -> dg.SensorDefinition:
         most = MOST_RUNS if waiting.due or waiting.expiring else 1
         if (running := _unfinished(context.instance, now)) >= most:
             return dg.SkipReason(f"{running} runs under way take it up")
+        if (wait := _wait(context.instance, now)) > 0:
+            return dg.SkipReason(f"after runs that failed, the next in {wait:.0f} s")
         return dg.SensorResult(
             run_requests=[dg.RunRequest()],
             cursor=now.isoformat() if again else context.cursor,
@@ -195,6 +199,21 @@ def _unfinished(instance: dg.DagsterInstance, now: datetime) -> int:
     since = now - timedelta(seconds=2 * RUN_S)
     wanted = dg.RunsFilter(job_name=DUE_JOB, statuses=_UNFINISHED, created_after=since)
     return int(instance.get_runs_count(wanted))
+
+
+def _wait(instance: dg.DagsterInstance, now: datetime) -> float:
+    """Seconds to wait after runs that failed: longer with each, so that they do not pile up."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=DUE_JOB), limit=_FAILURES_SEEN)
+    failures, ended = 0, 0.0
+    for record in records:  # the latest first
+        if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            break
+        failures += 1
+        ended = max(ended, record.end_time or 0.0)
+    if not failures:
+        return 0.0
+    pause: float = min(INTERVAL_S * 2 ** (failures - 1), LONGEST_WAIT_S)
+    return max(0.0, ended + pause - now.timestamp())
 
 
 def _long_ago(cursor: str | None, now: datetime) -> bool:

@@ -46,9 +46,13 @@ def member(user: str, group: str, **more: Any) -> dict[str, Any]:
     return {"grant": {"principal_id": user, "access": access, "reason": "ticket 1", **more}}
 
 
-def tick(program: Program) -> Any:
+def tick(program: Program, failures: int = 0) -> Any:
+    """What the sensor says, after so many runs that failed just now."""
     definitions = build_definitions(program.settings())
     with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(failures):
+            job = definitions.resolve_job_def(DUE_JOB)
+            assert not job.execute_in_process(instance=instance, raise_on_error=False).success
         context = dg.build_sensor_context(instance=instance, definitions=definitions)
         return definitions.resolve_sensor_def(SENSOR)(context)
 
@@ -132,3 +136,15 @@ def test_what_expired_is_taken_back_before_anything_is_given(
     assert stale["state"] == "stale"
     assert stale["reasons"] == ["its end has passed before it was given"]
     assert "nothing is due" in str(tick(program).skip_message)
+
+
+def test_runs_that_fail_do_not_pile_up(program: Program, tenant: Tenant) -> None:
+    group = list(tenant.plain())[26]
+    program.approved("grant", tenant.stranger(group), f"group:{group}:member")
+    assert isinstance(tick(program), dg.SensorResult)
+    del program.env["ENTRA_WRITER_CLIENT_SECRET"]
+    waits = [str(tick(program, failures=number).skip_message) for number in (1, 3)]
+    assert "after runs that failed, the next in " in waits[0]
+    first, third = (int(text.rpartition("in ")[2].split()[0]) for text in waits)
+    assert first <= 30 < 60 < third <= 120
+    assert program.effects() == []
