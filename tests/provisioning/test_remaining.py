@@ -32,6 +32,8 @@ def test_a_revoked_membership_remains_through_a_group_in_the_group(
     assert plan["facts_as_of"]
     shown = program("plan", key).out
     assert "Remains all the same:" in shown
+    (name,) = (each["displayName"] for each in written_to.truth("users") if each["id"] == user)
+    assert name in shown
     assert f"through group:{inner}:member > {access}" in shown
     other = program.json("plan", program.asked("revoke", inner, access))["plan"]
     assert not [each for each in other["delta"]["remains"] if len(each["through"]) == 1]

@@ -181,8 +181,16 @@ def file_fields(fields: dict[str, Any], *, sign_in: bool) -> None:
 def _file(make: Callable[[Any, datetime], Sequence[Any]], *, sign_in: bool) -> None:
     with provisioning() as opened:
         ledger = opened.ledger
-        filed = opened.file(make(identity(sign_in=sign_in), ledger.clock()))
-        _print(filed)
+        who = identity(sign_in=sign_in)
+        apart = opened.policy.separate.requester and not opened.policy.os_user_approves
+        filed = opened.file(make(who, ledger.clock()))
+    _print(filed)
+    if apart and not sign_in:
+        output.say(
+            f"You are known as {who.key}. The policy wants whoever approves to be another person, "
+            "and signed in: to be told apart from them, ask with --sign-in.",
+            style="yellow",
+        )
 
 
 def _print(filed: Sequence[Filed]) -> None:

@@ -30,10 +30,15 @@ def refusal(refused: Refusal) -> list[dict[str, Any]]:
 def show(plan: Plan, filed: Sequence[Filed]) -> None:
     """Print a plan for people."""
     already = sum(each.already for each in plan.operations)
+    names = _names(plan)
     output.show(f"Plan for {count(len(plan.requests), 'request')}", style="bold")
     output.show("")
     for operation in plan.operations:
         output.show(_line(operation), style=_style(operation), breaks=False)
+        about = [names.get(each or "") for each in (operation.target_id, operation.principal_id)]
+        if any(about):
+            known = "  ".join(each or "?" for each in about)
+            output.show(f"        {known}", style="dim", breaks=False)
         for name, value in _details(operation):
             output.show(f"        {name} = {output.cell(value)}", style="dim", breaks=False)
         if operation.irreversible:
@@ -66,6 +71,28 @@ def show_refusal(refused: Refusal) -> None:
     for key, reasons in refused.reasons.items():
         for reason in reasons:
             output.show(f"  {key}: {reason}", breaks=False)
+
+
+def _names(plan: Plan) -> dict[str, str]:
+    """Names of what a plan is about, as far as the published warehouse has them."""
+    from entra_pipeline.access.questions import QueryError, Warehouse, WarehouseError
+    from entra_pipeline.cli.warehouse import data_dir
+
+    link = data_dir(None) / "warehouse.duckdb"
+    ids = {each for o in plan.operations for each in (o.target_id, o.principal_id) if each}
+    if not ids or not link.exists():
+        return {}
+    # Ids of a plan are checked to be hexadecimal digits and hyphens.
+    listed = ", ".join(f"'{each}'" for each in sorted(ids))
+    try:
+        with Warehouse.open(link) as warehouse:
+            rows = warehouse.query(
+                f"SELECT id, name FROM principals WHERE id IN ({listed}) UNION ALL "
+                f"SELECT id, display_name FROM role_definitions WHERE id IN ({listed})"
+            )
+    except (WarehouseError, QueryError):
+        return {}
+    return {str(key): output.cell(name) for key, name in rows.rows if name}
 
 
 def _line(operation: Operation) -> str:
