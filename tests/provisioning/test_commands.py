@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from entra_pipeline import provisioning
 from entra_pipeline.simulator.process import Simulator
 from tests.cli.program import cli
 from tests.provisioning.making import guid
@@ -283,3 +284,25 @@ def test_an_answer_that_nobody_foresaw_holds_up_its_own_request_alone(
     assert done["problems"][0]["id"] == keys[0]
     assert "not understood (KeyError)" in done["problems"][0]["reasons"][0]
     assert program.effects() == [("add_group_member", groups[1], users[1])]
+
+
+def test_programs_do_the_same_with_the_same_values(program: Program, tenant: Tenant) -> None:
+    group = list(tenant.plain())[13]
+    user = tenant.stranger(group)
+    for name in provisioning.__all__:
+        assert getattr(provisioning, name).__name__ == name
+    with provisioning.Provisioning(program.settings()) as opened:
+        grant = provisioning.Grant(
+            principal_id=user, access=provisioning.GroupAccess(group_id=group)
+        )
+        who = provisioning.os_user()
+        request = provisioning.Request(
+            body=grant, asked_by=who, reason="ticket 4711", idempotency_key="4711-anna"
+        )
+        (filed,) = opened.file([request])
+        _, plan = opened.plan(filed.id)
+        assert isinstance(plan, provisioning.Plan)
+        opened.approve(filed.id, plan.hash, who, None)
+        carried = opened.carry_out(wait=True, most_seconds=60)
+    assert carried.requests == {filed.id: provisioning.RequestState.DONE}
+    assert program.effects() == [("add_group_member", group, user)]
