@@ -13,6 +13,7 @@ from assets.activity import activity
 from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
 from entra_pipeline.orchestration import activity as readings
+from entra_pipeline.orchestration import provision
 from entra_pipeline.orchestration.alerts import build_alert_sensor
 from entra_pipeline.orchestration.feed import build_feed_sensor
 from entra_pipeline.orchestration.jobs import build_jobs
@@ -46,9 +47,18 @@ def build_definitions(
     return dg.Definitions(
         assets=[directory, activity, access, warehouse],
         asset_checks=[*access_checks, every_table_settled],
-        jobs=[*build_jobs(), build_maintenance_job(load_for_alerts), readings.build_job()],
+        jobs=[
+            *build_jobs(),
+            build_maintenance_job(load_for_alerts),
+            readings.build_job(),
+            *provision.build_jobs(load),
+        ],
         schedules=[*build_schedules(), readings.build_schedule(load_for_alerts)],
-        sensors=[build_alert_sensor(load_for_alerts), build_feed_sensor(load)],
+        sensors=[
+            build_alert_sensor(load_for_alerts),
+            build_feed_sensor(load),
+            provision.build_sensor(load),
+        ],
         resources={
             "sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock),
             "activity": readings.activity_resource(

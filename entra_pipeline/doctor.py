@@ -90,6 +90,10 @@ def diagnose(
         except SettingsError as error:
             checks += [Check("settings", "failed", line) for line in error.messages]
     checks += _graph(settings, graph)
+    if settings.provisioning:
+        from entra_pipeline.provisioning.checking import checks as provisioning_checks
+
+        checks += [Check(*each) for each in provisioning_checks(settings)]
     checks.append(_data_directory(settings))
     checks.append(_dagster(dagster_storage))
     if graph is not None and graph is not client:

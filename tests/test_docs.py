@@ -10,7 +10,14 @@ import pytest
 
 from entra_pipeline import settings_reference
 from entra_pipeline.cli.app import app
-from entra_pipeline.cli.readme import fewest, narrowest, refreshed, unlocked
+from entra_pipeline.cli.readme import (
+    PROVISIONING,
+    fewest,
+    narrowest,
+    refreshed,
+    refreshed_writes,
+    unlocked,
+)
 from entra_pipeline.tables import TABLES
 from entra_pipeline.tables import reference as tables_reference
 
@@ -49,9 +56,11 @@ def test_every_page_of_docs_is_in_its_index() -> None:
     assert missing == []
 
 
-def test_the_readmes_permission_tables_are_what_the_registry_says() -> None:
+def test_the_permission_tables_are_what_the_declarations_say() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == refreshed(readme), "stale: run `make docs`"
+    page = (ROOT / PROVISIONING).read_text(encoding="utf-8")
+    assert page == refreshed_writes(page), "stale: run `make docs`"
 
 
 def test_the_generated_references_are_what_the_declarations_say() -> None:
@@ -81,6 +90,7 @@ def test_no_permission_that_the_readme_asks_for_can_write() -> None:
 
 def test_every_command_that_the_readme_shows_exists() -> None:
     commands = {command.name for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = set(
         re.findall(

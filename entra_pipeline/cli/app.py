@@ -32,12 +32,14 @@ from entra_pipeline.cli import (
 )
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
+from entra_pipeline.cli.provisioning import asking, deciding, kinds, showing, working
 
 START = "Try it without a tenant"
 TENANT = "Connect a tenant"
 RUN = "Bring the data up to date"
 ASK = "Ask"
 PAST = "Look back"
+CHANGE = "Change the tenant"
 
 app = typer.Typer(
     name="entra-pipeline",
@@ -59,7 +61,14 @@ def _help(function: Callable[..., None]) -> str:
     return "\n\n".join(re.sub(r"\n(?! )", " ", paragraph) for paragraph in paragraphs)
 
 
-def _add(name: str, panel: str, function: Callable[..., None], **more: Any) -> None:
+def _add(
+    name: str,
+    panel: str | None,
+    function: Callable[..., None],
+    *,
+    to: typer.Typer = app,
+    **more: Any,
+) -> None:
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> None:
         try:
@@ -69,7 +78,7 @@ def _add(name: str, panel: str, function: Callable[..., None], **more: Any) -> N
             output.say("Interrupted.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
-    app.command(name, rich_help_panel=panel, help=_help(function), **more)(command)
+    to.command(name, rich_help_panel=panel, help=_help(function), **more)(command)
 
 
 _add("demo", START, demo.demo)
@@ -104,6 +113,28 @@ _add("changes", PAST, past.changes)
 _add("diff", PAST, past.diff)
 _add("warehouse", PAST, past.warehouse)
 _add("tables", ASK, tables.tables)
+
+request = typer.Typer(cls=kinds.Kinds, no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(
+    request,
+    name="request",
+    rich_help_panel=CHANGE,
+    help="Ask for a change: filed in the ledger, written nowhere yet.",
+)
+_add("grant", None, asking.grant, to=request)
+_add("revoke", None, asking.revoke, to=request)
+_add("file", None, asking.file, to=request)
+_add("plan", CHANGE, deciding.plan)
+_add("approve", CHANGE, deciding.approve)
+_add("reject", CHANGE, deciding.reject)
+_add("cancel", CHANGE, deciding.cancel)
+_add("resolve", CHANGE, deciding.resolve)
+_add("apply", CHANGE, working.apply)
+_add("requests", CHANGE, showing.requests)
+_add("show", CHANGE, showing.show)
+_add("stop", CHANGE, working.stop)
+_add("resume", CHANGE, working.resume)
+_add("verify-audit", CHANGE, working.verify_audit)
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
-"""Parts of the documentation that are made from the registry, so that they cannot go stale.
+"""Parts of the documentation that are made from declarations, so that they cannot go stale.
 
-`python -m entra_pipeline.cli.readme` writes the README's permission tables between their
-markers; `tests/test_docs.py` fails when they differ from what this module would write.
+`python -m entra_pipeline.cli.readme` writes the permission tables of the README and of the page on
+provisioning between their markers; `tests/test_docs.py` fails when they differ from what this
+module would write.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from entra_pipeline.provisioning.permissions import NEEDS, Need
 from entra_pipeline.tables import TABLES, Table
 
 BEGIN = "<!-- begin: permissions, written by `make docs` -->"
 END = "<!-- end: permissions -->"
+PROVISIONING = Path("docs/provisioning.md")
+BEGIN_WRITES = "<!-- begin: writes, written by `make docs` -->"
+END_WRITES = "<!-- end: writes -->"
 _BROAD = "Directory.Read.All"
 
 
@@ -90,19 +95,44 @@ def _licence(table: Table) -> str:
     return f" ({table.license.upper()})" if table.license else ""
 
 
+def write_permissions() -> str:
+    """Write what each kind of write takes, those with the same needs in one row."""
+    same: dict[Need, list[str]] = {}
+    for action, need in NEEDS.items():
+        same.setdefault(need, []).append(action.value)
+    lines = ["| Kinds of writes | Permissions | For some objects also | |", "|---|---|---|---|"]
+    for need, actions in same.items():
+        needed = "; ".join(" or ".join(f"`{name}`" for name in each) for each in need.permissions)
+        more = "; ".join(f"{what}: `{name}`" for what, name in need.more)
+        roles = ["a directory role such as User Administrator"] if need.roles else []
+        roles += ["administrators"] if need.administrators else []
+        names = ", ".join(f"`{action}`" for action in actions)
+        lines.append(f"| {names} | {needed} | {more} | {', '.join(roles)} |")
+    return "\n".join(lines)
+
+
 def refreshed(text: str) -> str:
-    """Give a document with what stands between the markers written anew."""
-    head, found, rest = text.partition(BEGIN)
-    _stale, closed, tail = rest.partition(END)
+    """Give the README with its permission tables written anew."""
+    return _between(text, BEGIN, END, permission_tables())
+
+
+def refreshed_writes(text: str) -> str:
+    """Give the page on provisioning with its permission table written anew."""
+    return _between(text, BEGIN_WRITES, END_WRITES, write_permissions())
+
+
+def _between(text: str, begin: str, end: str, written: str) -> str:
+    head, found, rest = text.partition(begin)
+    _stale, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"the document lacks the markers {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{permission_tables()}\n{END}{tail}"
+        raise ValueError(f"the document lacks the markers {begin} and {end}")
+    return f"{head}{begin}\n{written}\n{end}{tail}"
 
 
 def main() -> int:
-    """Write the README's tables anew."""
-    readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
-    readme.write_text(refreshed(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the tables anew."""
+    for page, write in ((Path("README.md"), refreshed), (PROVISIONING, refreshed_writes)):
+        page.write_text(write(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -155,6 +155,15 @@ class Applier:
                 progress.again = True
                 progress.reasons = [f"what it rests on could not be read: {error}"]
                 continue
+            except Exception as error:
+                # An answer that nobody foresaw ends its own request and holds up no other.
+                log.error("%s: %s", step.operation.action, type(error).__name__)
+                progress.state = RequestState.FAILED
+                progress.reasons = [
+                    f"what Graph told of it was not understood ({type(error).__name__}); "
+                    "nothing was written"
+                ]
+                continue
             if (outcome := self._without_writing(progress, step, seen)) is not None:
                 decided[step.id] = outcome
             elif progress.state is None and not progress.again:

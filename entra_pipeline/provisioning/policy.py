@@ -203,7 +203,7 @@ class Policy(Value):
     def parse(cls, text: str, name: str = FILE) -> Policy:
         """The policy that a text says. Raises PolicyError, a line for each thing wrong."""
         try:
-            document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+            document = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             place = f" in line {mark.line + 1}" if mark is not None else ""
@@ -255,7 +255,7 @@ def _whole(value: Any) -> Any:
     return value
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Plain YAML in which no key comes twice: the second would silently undo the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

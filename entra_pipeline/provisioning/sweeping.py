@@ -46,7 +46,7 @@ def sweep(ledger: Ledger, planner: Planner, limit: int = 500) -> Swept:
     for granted in confirming.expiring(limit):
         request = ending(granted, f"ending-of-{granted.id}")
         if request is None or not any(step.added for step in work.steps(granted.id)):
-            confirming.ended_by(granted.id, NOTHING)
+            confirming.ended_by(granted.id, NOTHING, taken_back=False)
             nothing.append(granted.id)
             continue
         (filed,) = ledger.file([request])

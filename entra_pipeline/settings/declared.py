@@ -352,7 +352,97 @@ class Declared(BaseSettings):
         json_schema_extra=_section("Operation"),
     )
 
-    @field_validator("tenant_id", "client_id", mode="after")
+    # Provisioning
+    provisioning: bool = Field(
+        False,
+        description=(
+            "The write gate: whether anything may be written to the tenant at all. Requests can be "
+            "filed and planned without it."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    ledger_url: SecretStr | None = Field(
+        None,
+        description=(
+            "Where requests, plans, approvals and their audit are kept, as "
+            "postgresql://user:password@host/name. Without it: `ledger.sqlite` in the data "
+            "directory."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    policy_file: Path | None = Field(
+        None,
+        description=(
+            "File that says who may ask for and approve what (docs/provisioning.md). Without it: "
+            "`policy.yaml` in the data directory; without that file, the safe defaults."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    stop_file: Path | None = Field(
+        None,
+        description=(
+            "File that stops all writing while it is there, whoever made it. Without it: "
+            "`provisioning.stop` in the data directory."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_client_id: str = Field(
+        "",
+        description=(
+            "Application (client) id of the app registration that writes to the tenant, so that "
+            "the one that reads it holds no permission to write."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_client_secret: SecretStr | None = Field(
+        None,
+        description="The value of a client secret of the writer.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_client_certificate_path: Path | None = Field(
+        None,
+        description="PEM file with the writer's certificate; it may hold the private key too.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_client_certificate_key_path: Path | None = Field(
+        None,
+        description="PEM file with the private key of the writer's certificate.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_client_certificate_password: SecretStr | None = Field(
+        None,
+        description="Password of that private key, when it is encrypted.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    writer_is_reader: bool = Field(
+        False,
+        description="Write with the application that reads: the writer has no credential.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    sign_in_client_id: str = Field(
+        "",
+        description=(
+            "Application that people sign in to by device code, to be known when they ask and "
+            "approve; it allows public client flows. Without it: ENTRA_CLIENT_ID."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    verify_reads: int = Field(
+        5,
+        ge=1,
+        description="Reads in a row that must agree before a write counts as confirmed.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    verify_every_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Time between two of those reads.",
+        json_schema_extra=_section("Provisioning"),
+    )
+
+    @field_validator(
+        "tenant_id", "client_id", "writer_client_id", "sign_in_client_id", mode="after"
+    )
     @classmethod
     def _plain_id(cls, value: str) -> str:
         value = value.strip()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from entra_pipeline.provisioning.ledger import Head, Ledger, head, verify
+from entra_pipeline.provisioning.ledger import Head, Ledger, head, schema, verify
 from entra_pipeline.provisioning.ledger.writing import entry_hash
 from tests.provisioning.making import grant, person, plan_of
 
@@ -162,3 +162,15 @@ def test_an_end_cut_off_without_a_trace_shows_beside_a_head_noted_elsewhere(
     assert verify(ledger.database).findings == ()
     found = [f"{each.row}: {each.problem}" for each in verify(ledger.database, noted).findings]
     assert found == ["audit/20: was noted elsewhere and is missing: the end was cut off"]
+
+
+def test_stopping_and_resuming_are_in_the_audit(ledger: Ledger) -> None:
+    before = verify(ledger.database).entries
+    ledger.stop(person(1), "wrong group")
+    ledger.resume(person(2))
+    report = verify(ledger.database)
+    assert (report.entries, report.findings) == (before + 2, ())
+    with ledger.database.write() as connection:
+        changed = schema.audit.update().where(schema.audit.c.kind == "stopped")
+        connection.execute(changed.values(content='{"by":"nobody","row_digest":""}'))
+    assert [each.row for each in verify(ledger.database).findings] == [f"audit/{before + 1}"]

@@ -158,11 +158,30 @@ class Confirming:
             ).scalars()
             return rows.filed(connection, list(keys))
 
-    def ended_by(self, key: str, ending: str) -> None:
-        """Note which request takes a grant back; only the first is kept."""
+    def ended_by(self, key: str, ending: str, *, taken_back: bool = True) -> None:
+        """Note which request takes a grant back; only the first is kept.
+
+        `taken_back`: False when nothing is, because our write added nothing.
+        """
         requests = schema.requests
         with transaction(self._ledger.database, self._ledger.clock()) as tx:
             (filed,) = rows.filed(tx.connection, [key])
             if filed.ended_by is None:
                 values = {"ended_by": ending, "changed_at": tx.now}
                 tx.update(requests, "ending", key, values, by=ending)
+                if taken_back and filed.state is RequestState.WRITTEN:
+                    self._unconfirmed(tx, filed)
+
+    @staticmethod
+    def _unconfirmed(tx: Transaction, filed: Filed) -> None:
+        """Stop reading for what is about to be taken back: reads will contradict it from now on."""
+        operations = schema.operations
+        for step in tx.connection.execute(
+            sa.select(operations.c.id).where(
+                operations.c.request_id == filed.id, operations.c.verify_at.is_not(None)
+            )
+        ).scalars():
+            values = {"verify_at": None, "state": _O.UNVERIFIED.value, "changed_at": tx.now}
+            tx.update(operations, _O.UNVERIFIED.value, step, values)
+        reasons = ["it ended before reads had confirmed it"]
+        rows.move(tx, filed, RequestState.DONE, reasons=reasons)

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 
 from entra_pipeline.provisioning.errors import LedgerError, OtherTenantError, SchemaError
 from entra_pipeline.provisioning.ledger import schema
@@ -78,6 +75,13 @@ class Database:
             yield connection
 
     def _migrate(self) -> None:
+        if self._revision() == schema.REVISION:
+            return
+        # A fifth of a second, needed once in a ledger's life.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.runtime.migration import MigrationContext
+
         with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             if not self.sqlite:  # two programs that start together
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7312846150)"))
@@ -93,6 +97,14 @@ class Database:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = connection
             command.upgrade(config, schema.REVISION)
+
+    def _revision(self) -> str | None:
+        """The migration that the ledger is of; None for one that has no tables yet."""
+        with self.engine.connect() as connection, connection.begin():
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            return None if found is None else str(found)
 
     def _claim(self, tenant_id: str) -> None:
         wanted = tenant_id.lower()

@@ -365,11 +365,13 @@ class Ledger:
         said = canonical.text({"by": by.key, "reason": reason, "at": self.clock()})
         with transaction(self.database, self.clock()) as tx:
             tx.connection.execute(schema.ledger.update().values(stopped=said))
+            tx.note("stopped", {"by": by.key, "reason": reason})
 
     def resume(self, by: Identity) -> None:
         """Let writers go on."""
         with transaction(self.database, self.clock()) as tx:
             tx.connection.execute(schema.ledger.update().values(stopped=None))
+            tx.note("resumed", {"by": by.key})
 
     def stopped(self) -> Mapping[str, str] | None:
         """Who stopped all writing, why and when; None when nobody did."""

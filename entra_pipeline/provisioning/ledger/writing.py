@@ -18,6 +18,7 @@ from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.ledger import schema
 from entra_pipeline.provisioning.ledger.database import Database
 
+_WHOLE: Final = "1"
 _MANY: Final = 500
 """Keys that are looked up at once."""
 
@@ -56,6 +57,10 @@ class Transaction:
         """Have the audit say what happened to a row that was changed."""
         self._told.append((kind, table, key, content or {}))
 
+    def note(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Have the audit say what happened to the ledger as a whole."""
+        self._told.append((kind, schema.ledger, _WHOLE, content))
+
     def close(self) -> None:
         """Write the audit of all that was told."""
         if not self._told:
@@ -89,9 +94,10 @@ class Transaction:
 
     def _digests(self) -> dict[str, str]:
         keys: dict[sa.Table, dict[str, None]] = {}
+        found = {row_name(schema.ledger, _WHOLE): ""}
         for _, table, key, _ in self._told:
-            keys.setdefault(table, {})[key] = None
-        found: dict[str, str] = {}
+            if table is not schema.ledger:
+                keys.setdefault(table, {})[key] = None
         for table, wanted in keys.items():
             column = key_of(table)
             names = list(wanted)

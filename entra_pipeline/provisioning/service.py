@@ -1,0 +1,377 @@
+"""Provisioning by the settings: the ledger, the policy, the gate and the clients put together.
+
+What the command line, Dagster and programs call. Here: which parts a step needs, and in which
+order. Not here: what the steps do (`planning`, `approving`, `applying`, `sweeping`, `ledger`).
+
+Nothing is opened, and nothing of Microsoft Graph is loaded, before it is needed: asking and
+approving need the ledger alone, planning the application that reads, writing the one that writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from entra_pipeline.provisioning import approving
+from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
+from entra_pipeline.provisioning.gate import STOP_FILE, Gate
+from entra_pipeline.provisioning.ledger import Filed, Ledger, looking
+from entra_pipeline.provisioning.ledger.diverting import divert
+from entra_pipeline.provisioning.plans import Plan
+from entra_pipeline.provisioning.policy import FILE, Policy
+from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
+from entra_pipeline.provisioning.values import Identity, Request
+from entra_pipeline.provisioning.writer import writer_settings
+from entra_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from entra_pipeline.msgraph import GraphClient
+    from entra_pipeline.provisioning.applying import Applier
+    from entra_pipeline.provisioning.planning import Planner, Refusal
+    from entra_pipeline.provisioning.sweeping import Swept
+
+_TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_PLANNABLE: Final = frozenset(
+    state for state, moves in REQUEST_MOVES.items() if RequestState.PLANNED in moves
+)
+AT_ONCE: Final = 200
+"""Requests that a worker claims at once."""
+
+
+@dataclass
+class Carried:
+    """What a worker did: the states that requests came to, by id; endings; what was set aside."""
+
+    requests: dict[str, RequestState] = field(default_factory=dict)
+    operations: dict[str, OperationState] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    ends_refused: list[str] = field(default_factory=list)
+    diverted: dict[str, str] = field(default_factory=dict)
+    rounds: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Requests by the state that they came to."""
+        counted: dict[str, int] = {}
+        for state in self.requests.values():
+            counted[state.value] = counted.get(state.value, 0) + 1
+        return counted
+
+
+class Provisioning:
+    """Everything that can be done to the tenant, by these settings. Close it when done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._open.close()
+
+    # ---- the parts -----------------------------------------------------------------------------
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the write gate is open."""
+        return self._settings.provisioning
+
+    @property
+    def stop_file(self) -> Path:
+        """The file that stops all writing while it is there."""
+        return self._settings.stop_file or self._settings.data_dir / STOP_FILE
+
+    @functools.cached_property
+    def tenant_id(self) -> str:
+        """The tenant's directory id. SettingsError when the settings have a domain instead."""
+        tenant = self._settings.tenant_id.lower()
+        if not _TENANT.fullmatch(tenant):
+            raise SettingsError(
+                [
+                    "ENTRA_TENANT_ID: provisioning wants the tenant's directory id (GUID), not "
+                    "a domain. Set it to the id on the tenant's overview page."
+                ]
+            )
+        return tenant
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The policy as its file says now. Raises PolicyError."""
+        path = self._settings.policy_file
+        if path is not None and not path.is_file():
+            raise SettingsError(
+                [f"ENTRA_POLICY_FILE: {path} is not a file. Correct it, or remove the setting."]
+            )
+        return Policy.load(path or self._settings.data_dir / FILE)
+
+    @property
+    def ledger_file(self) -> Path | None:
+        """The ledger's file in the data directory; None for a ledger that is elsewhere."""
+        if self._settings.ledger_url is not None:
+            return None
+        return self._settings.data_dir.absolute() / "ledger.sqlite"
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, made if there is none. Raises LedgerError."""
+        file, url = self.ledger_file, self._settings.ledger_url
+        if file is not None and not file.exists():
+            from entra_pipeline.lake import DataDirectory
+
+            DataDirectory.claim(self._settings.data_dir, self.tenant_id)
+        ledger = Ledger(file or (url.get_secret_value() if url else ""), self.tenant_id)
+        self._open.callback(ledger.close)
+        return ledger
+
+    @functools.cached_property
+    def reader(self) -> GraphClient:
+        """The client that plans are made with."""
+        return self._client(self._settings)
+
+    @functools.cached_property
+    def writer(self) -> GraphClient:
+        """The client that writes. Raises SettingsError when the writer has no credential."""
+        return self._client(writer_settings(self._settings))
+
+    def _client(self, settings: Settings) -> GraphClient:
+        from entra_pipeline.msgraph import GraphClient
+
+        client = GraphClient.from_settings(settings)
+        self._open.callback(client.close)
+        found = client.token_claims().tenant_id
+        if found is not None and found.lower() != self.tenant_id:
+            raise SettingsError(
+                [f"ENTRA_TENANT_ID: the token is for tenant {found}, not for {self.tenant_id}."]
+            )
+        return client
+
+    def gate(self) -> Gate:
+        """What every write has to pass."""
+        return Gate(
+            enabled=self.enabled, stop_file=self.stop_file, stopped=lambda: self.ledger.stopped()
+        )
+
+    def planner(self) -> Planner:
+        """What makes plans, with today's policy."""
+        from entra_pipeline.provisioning.planning import Planner
+        from entra_pipeline.provisioning.reads import FactReader
+
+        reader = FactReader(self.reader)
+        return Planner(self.tenant_id, self.policy, reader, self._own_ids)
+
+    @functools.cached_property
+    def _own_ids(self) -> frozenset[str]:
+        from entra_pipeline.provisioning import own
+        from entra_pipeline.provisioning.reads import FactReader
+
+        settings = self._settings
+        ids = {settings.client_id, settings.writer_client_id, settings.sign_in_client_id}
+        objects = own.objects(FactReader(self.reader), ids - {""})
+        claims = self.reader.token_claims()
+        # A managed identity may have no client id in the settings.
+        return objects | ({claims.object_id} if claims.is_app and claims.object_id else set())
+
+    def applier(self) -> Applier:
+        """A worker of its own name."""
+        from entra_pipeline.provisioning.applying import Applier, Pace
+
+        settings = self._settings
+        pace = Pace(
+            verify_every=timedelta(seconds=settings.verify_every_seconds),
+            verify_reads=settings.verify_reads,
+        )
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        return Applier(self.ledger, self.writer, self.gate(), name, pace)
+
+    # ---- asking, planning, approving -----------------------------------------------------------
+
+    def file(self, requests: Sequence[Request]) -> list[Filed]:
+        """File requests as one batch. RequestError when they are not well formed together."""
+        return self.ledger.file(requests)
+
+    def plan(self, key: str) -> tuple[list[Filed], Plan | Refusal]:
+        """Plan the batch of a request or batch id and keep the outcome in the ledger.
+
+        Raises NotFoundError, and TransitionError when nothing of the batch can be planned.
+        """
+        from entra_pipeline.provisioning.planning import Refusal
+
+        batch_id = looking.batch_of(self.ledger, key)
+        whole = self.ledger.batch(batch_id)
+        batch = [filed for filed in whole if filed.state in _PLANNABLE]
+        if not batch:
+            states = ", ".join(sorted({str(filed.state) for filed in whole}))
+            raise TransitionError(f"{key} cannot be planned: its requests are {states}")
+        plan = self._planned(batch)
+        if isinstance(plan, Refusal):
+            held = {filed.id: plan.reasons.get(filed.id, ()) for filed in batch}
+            return self.ledger.refuse(held), plan
+        return self.ledger.save_plan(batch_id, plan), plan
+
+    def preview(self, requests: Sequence[Request]) -> Plan | Refusal:
+        """What would be planned for these requests now; nothing is filed and nothing kept."""
+        now = self.ledger.clock()
+        return self._planned(
+            [_unfiled(f"request_{n}", each, now) for n, each in enumerate(requests)]
+        )
+
+    def preview_filed(self, key: str) -> Plan | Refusal:
+        """What would be planned now for what was filed with a request; nothing is kept."""
+        batch = self.ledger.batch(looking.batch_of(self.ledger, key))
+        return self._planned(batch)
+
+    def _planned(self, batch: Sequence[Filed]) -> Plan | Refusal:
+        from entra_pipeline.provisioning.remaining import with_remaining
+
+        plan = self.planner().plan(batch, self.ledger.clock())
+        if not isinstance(plan, Plan):
+            return plan
+        return with_remaining(plan, batch, self._settings.data_dir / "warehouse.duckdb")
+
+    def file_once(self, request: Request, key: str) -> Filed:
+        """File a request under `key`, unless what was filed under it has not ended yet."""
+        latest, count = looking.latest_of_key(self.ledger, key)
+        if latest is not None and latest.state not in ENDED:
+            return self.ledger.request(latest.id)
+        named = key if count == 0 else f"{key}-{count}"
+        return self.file([request.model_copy(update={"idempotency_key": named})])[0]
+
+    def waiting_plan(self, key: str, plan_hash: str) -> tuple[Plan, list[Filed]]:
+        """The plan of that hash and its requests, when it is what a request's batch waits with."""
+        plan = self.ledger.plan(plan_hash.lower())
+        batch_id = looking.batch_of(self.ledger, key)
+        batch = [each for each in self.ledger.batch(batch_id) if each.plan_hash == plan.hash]
+        if not batch or (key != batch_id and key not in {each.id for each in batch}):
+            raise TransitionError(
+                f"plan {plan.hash[:12]} is not that of {key}: `show {key}` names the latest"
+            )
+        return plan, batch
+
+    def approve(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
+        """Approve a plan. NotApprovedError when the policy has something against who it is."""
+        plan, batch = self.waiting_plan(key, plan_hash)
+        said = self.ledger.approvals(plan.hash)
+        if reasons := approving.against_approval(self.policy, plan, batch, said, by):
+            raise NotApprovedError(reasons)
+        return self.ledger.approve(plan.hash, by, note)
+
+    def reject(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
+        """Reject a plan: its requests have ended."""
+        plan, _ = self.waiting_plan(key, plan_hash)
+        return self.ledger.reject(plan.hash, by, note)
+
+    # ---- carrying out --------------------------------------------------------------------------
+
+    def sweep(self) -> Swept:
+        """File and plan the endings of grants whose end has come."""
+        from entra_pipeline.provisioning.sweeping import sweep
+
+        return sweep(self.ledger, self.planner())
+
+    def divert(self) -> dict[str, str]:
+        """Set aside what is due and cannot be carried out; reasons by request id."""
+        from entra_pipeline.provisioning.actions import HANDLERS
+
+        return divert(self.ledger, self.policy.hash, HANDLERS.keys())
+
+    def carry_out(
+        self,
+        *,
+        wait: bool,
+        most_seconds: float,
+        say: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> Carried:
+        """Take back what expired, write what is due, confirm what was written.
+
+        Without `wait` until nothing is due; with it until everything written is confirmed, too;
+        at most `most_seconds`. Raises GateClosedError.
+        """
+        gate = self.gate()
+        gate()
+        worker = self.applier()
+        carried = Carried()
+        until = time.monotonic() + most_seconds
+        while True:
+            carried.rounds += 1
+            carried.diverted |= self.divert()
+            before = looking.waiting(self.ledger)
+            if before.expiring or before.endings or (carried.rounds == 1 and before.refused):
+                swept = self.sweep()
+                carried.ended += swept.approved
+                carried.ends_refused += swept.refused
+            reached = worker.apply(AT_ONCE)
+            carried.requests |= reached
+            for step, state in worker.verify().items():
+                if state is not None:
+                    carried.operations[step] = state
+            if reached:
+                say(dict(reached))
+            if time.monotonic() >= until:
+                break
+            now = looking.waiting(self.ledger)
+            if now.due and reached:
+                continue
+            pause = self._pause(carried) if wait else None
+            if pause is None:
+                break
+            time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        for key in carried.requests:
+            carried.requests[key] = looking.one(self.ledger, key).state
+        return carried
+
+    def _pause(self, carried: Carried) -> float | None:
+        """How long until there is something more to do; None when nothing is to be waited for."""
+        following = looking.next_verification(self.ledger)
+        if following is None:
+            for key, state in carried.requests.items():
+                if state is RequestState.APPROVED:  # put off; or another worker's by now
+                    carried.requests[key] = looking.one(self.ledger, key).state
+            return 1.0 if RequestState.APPROVED in carried.requests.values() else None
+        left = (following - self.ledger.clock()).total_seconds()
+        return min(max(left, 0.05), 1.0)
+
+
+def _unfiled(key: str, request: Request, now: datetime) -> Filed:
+    return Filed(
+        id=key,
+        request=request,
+        state=RequestState.FILED,
+        reasons=(),
+        batch_id="",
+        plan_hash=None,
+        tier=None,
+        filed_at=now,
+        due_at=now,
+        changed_at=now,
+        ended_by=None,
+        claimed_by=None,
+    )
+
+
+class NotApprovedError(ProvisioningError):
+    """Somebody's approval does not count; `reasons` says why, each on its own."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("; ".join(reasons))
