@@ -62,7 +62,7 @@ _PIM_OF_GROUPS: Final = (
     "group_assignment_schedule_instances",
     "group_eligibility_schedule_instances",
 )
-# What the principal or a group around it holds: the table, the holder, the object if not a role.
+# What the principal or a group around it holds: the table and the holder. Three are roles.
 _HELD: Final = (
     ("role_assignments", "principal_id"),
     ("role_assignment_schedule_instances", "principal_id"),
@@ -348,6 +348,6 @@ class _Rows:
             return cursor.execute(sql).fetchall()
 
 
-def _among(texts: Iterable[str]) -> str:
-    """The right side of IN."""
-    return f"({', '.join(map(literal, sorted(texts) or ['']))})"
+def _among(texts: Iterable[str | None]) -> str:
+    """The right side of IN; a null is nothing to look for."""
+    return f"({', '.join(map(literal, sorted(filter(None, texts)) or ['']))})"

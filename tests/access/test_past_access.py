@@ -85,6 +85,9 @@ def awkward() -> Tenant:
         )
     tenant.add("user_sign_in_activity", user_id="ann", last_sign_in_date_time=START - DAY)
     tenant.add("user_sign_in_activity", user_id="ben")
+    # Rows of which Graph did not say everything.
+    tenant.add("app_role_assignments", id="of-nothing", principal_id="ann")
+    tenant.eligible_member("assignable", "cy", group_id=None, id="in-nothing")
     # Gone, but still named by others.
     tenant.members("inner", GONE).members(NEVER, "finn").role("reader", GONE)
     tenant.add("deleted_items", id=GONE, kind="user", display_name="Old Finn")
