@@ -8,6 +8,7 @@ from typing import Final
 from entra_pipeline.provisioning.actions.app_roles import AppRole
 from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
 from entra_pipeline.provisioning.actions.groups import Link
+from entra_pipeline.provisioning.actions.licenses import License
 from entra_pipeline.provisioning.actions.roles import Role
 from entra_pipeline.provisioning.plans import Action
 
@@ -20,6 +21,8 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_APP_ROLE: AppRole(adds=False),
     Action.ASSIGN_ROLE: Role(adds=True),
     Action.REMOVE_ROLE: Role(adds=False),
+    Action.ASSIGN_LICENSE: License(adds=True),
+    Action.REMOVE_LICENSE: License(adds=False),
 }
 
 __all__ = ["HANDLERS", "Call", "Handler", "Seen"]

@@ -77,12 +77,16 @@ RETRIED: Final = (ServerError, ThrottledError, GaveUpError)
 
 
 def judged(
-    written: Written, *, already: tuple[str, ...] = (), later: tuple[str, ...] = ()
+    written: Written,
+    *,
+    already: tuple[str, ...] = (),
+    later: tuple[str, ...] = (),
+    advice: Mapping[str, str] | None = None,
 ) -> Outcome:
     """The common part of judging an answer.
 
     `already`: parts of messages that mean that it was so before; `later`: that something it needs
-    has not shown yet.
+    has not shown yet; `advice`: parts of refusals -> what to do about them.
     """
     error = written.error
     if error is None:
@@ -94,7 +98,8 @@ def judged(
         return Outcome(OperationState.ALREADY, str(error))
     if isinstance(error, RETRIED) or any(part in said for part in later):
         return Outcome(OperationState.RETRYABLE, str(error))
-    return Outcome(OperationState.REFUSED, str(error))
+    remedies = [remedy for part, remedy in (advice or {}).items() if part in said]
+    return Outcome(OperationState.REFUSED, "; ".join((str(error), *remedies)))
 
 
 def says(error: GraphError) -> str:

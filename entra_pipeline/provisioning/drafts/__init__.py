@@ -8,6 +8,7 @@ from typing import Final
 from entra_pipeline.provisioning.drafts.app_roles import AppRoles
 from entra_pipeline.provisioning.drafts.base import Draft, Family, segment_of
 from entra_pipeline.provisioning.drafts.groups import Groups
+from entra_pipeline.provisioning.drafts.licenses import Licenses
 from entra_pipeline.provisioning.drafts.roles import Roles
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.reads import Facts, Read, UnreadError, principal_url
@@ -17,6 +18,7 @@ _FAMILIES: Final[Mapping[tuple[str, Mode], Family]] = {
     ("group", Mode.DIRECT): Groups(),
     ("app", Mode.DIRECT): AppRoles(),
     ("role", Mode.DIRECT): Roles(),
+    ("license", Mode.DIRECT): Licenses(),
 }
 
 

@@ -61,10 +61,14 @@ def access_operation(
     holds: bool,
     tier: Tier,
     conditions: Sequence[Condition] = (),
+    target_id: str | None = None,
+    undo: Mapping[str, Any] | None = None,
 ) -> Draft:
     """The draft of giving or taking one piece of access.
 
     `actions`: the one that gives and the one that takes; `holds`: the principal has it now.
+    `target_id`: what Graph changes, where that is not what the access is to; `undo`: arguments of
+    the inverse, where those are not the operation's own.
     """
     adds = isinstance(body, Grant)
     warnings = []
@@ -78,12 +82,12 @@ def access_operation(
         request_id=filed.id,
         action=action,
         identity=body.identity,
-        target_id=body.access.resource_id,
+        target_id=target_id or body.access.resource_id,
         principal_id=body.principal_id,
         arguments=arguments,
         preconditions=tuple(conditions),
         already=holds is adds,
         tier=tier,
-        inverse=Inverse(action=opposite, arguments=arguments),
+        inverse=Inverse(action=opposite, arguments=arguments if undo is None else undo),
     )
     return Draft((operation,), warnings=tuple(warnings))
