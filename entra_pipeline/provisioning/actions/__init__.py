@@ -9,6 +9,7 @@ from entra_pipeline.provisioning.actions.app_roles import AppRole
 from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
 from entra_pipeline.provisioning.actions.groups import Link
 from entra_pipeline.provisioning.actions.licenses import License
+from entra_pipeline.provisioning.actions.pim import Hold
 from entra_pipeline.provisioning.actions.roles import Role
 from entra_pipeline.provisioning.plans import Action
 
@@ -21,6 +22,10 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_APP_ROLE: AppRole(adds=False),
     Action.ASSIGN_ROLE: Role(adds=True),
     Action.REMOVE_ROLE: Role(adds=False),
+    Action.PIM_ASSIGN_ROLE: Hold("role", adds=True),
+    Action.PIM_REMOVE_ROLE: Hold("role", adds=False),
+    Action.PIM_ASSIGN_GROUP: Hold("group", adds=True),
+    Action.PIM_REMOVE_GROUP: Hold("group", adds=False),
     Action.ASSIGN_LICENSE: License(adds=True),
     Action.REMOVE_LICENSE: License(adds=False),
 }

@@ -9,6 +9,7 @@ from entra_pipeline.provisioning.drafts.app_roles import AppRoles
 from entra_pipeline.provisioning.drafts.base import Draft, Family, segment_of
 from entra_pipeline.provisioning.drafts.groups import Groups
 from entra_pipeline.provisioning.drafts.licenses import Licenses
+from entra_pipeline.provisioning.drafts.pim import Holds
 from entra_pipeline.provisioning.drafts.roles import Roles
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.reads import Facts, Read, UnreadError, principal_url
@@ -18,6 +19,10 @@ _FAMILIES: Final[Mapping[tuple[str, Mode], Family]] = {
     ("group", Mode.DIRECT): Groups(),
     ("app", Mode.DIRECT): AppRoles(),
     ("role", Mode.DIRECT): Roles(),
+    ("role", Mode.PIM_ACTIVE): Holds("role"),
+    ("role", Mode.PIM_ELIGIBLE): Holds("role"),
+    ("group", Mode.PIM_ACTIVE): Holds("group"),
+    ("group", Mode.PIM_ELIGIBLE): Holds("group"),
     ("license", Mode.DIRECT): Licenses(),
 }
 
@@ -62,8 +67,8 @@ def draft(filed: Filed, facts: Facts) -> Draft:
 def ending(granted: Filed, key: str) -> Request | None:
     """The request that takes a grant back whose end has come; None for what never ends so."""
     body = granted.request.body
-    if not isinstance(body, Grant):
-        return None
+    if not isinstance(body, Grant) or body.mode is not Mode.DIRECT:
+        return None  # PIM ends what it keeps by itself, also what was given a later end since
     return Request(
         body=Revoke(
             principal_id=body.principal_id, access=body.access, mode=body.mode, undoes=granted.id
