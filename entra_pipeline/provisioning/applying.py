@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from entra_pipeline.msgraph import GraphClient, Write
+from entra_pipeline.msgraph import GraphClient, Write, Written
 from entra_pipeline.msgraph.batch import MAX_ITEMS
 from entra_pipeline.provisioning.actions import HANDLERS, Call, Seen
 from entra_pipeline.provisioning.gate import Gate, GateClosedError
@@ -26,12 +26,15 @@ from entra_pipeline.provisioning.ledger.confirming import Confirming
 from entra_pipeline.provisioning.ledger.steps import Step
 from entra_pipeline.provisioning.ledger.work import Claim, LostClaimError, Outcome, Work
 from entra_pipeline.provisioning.reads import FactReader, UnreadError
+from entra_pipeline.provisioning.sealing import Sealing, SealingError, Vault
 from entra_pipeline.provisioning.states import OperationState, RequestState
 
 log = logging.getLogger(__name__)
 
 _O = OperationState
 _OPEN: Final = frozenset({_O.PLANNED, _O.RETRYABLE, _O.AMBIGUOUS})
+_UNSURE: Final = "unsure"
+"""In an operation's result: an attempt's answer was lost and it did not show."""
 _GOOD: Final = frozenset({_O.WRITTEN, _O.ALREADY, _O.VERIFIED, _O.UNVERIFIED})
 
 
@@ -75,7 +78,13 @@ class Applier:
     """One worker: claims what is due, carries it out, confirms what was written."""
 
     def __init__(
-        self, ledger: Ledger, client: GraphClient, gate: Gate, worker: str, pace: Pace = Pace()
+        self,
+        ledger: Ledger,
+        client: GraphClient,
+        gate: Gate,
+        worker: str,
+        pace: Pace = Pace(),
+        vault: Vault | None = None,
     ) -> None:
         self._ledger = ledger
         self._work = Work(ledger, worker)
@@ -85,6 +94,7 @@ class Applier:
         self._writer = client.writer(gate)
         self._root = client.origin.base
         self._pace = pace
+        self._sealing = Sealing(vault)
 
     # ---- writing -------------------------------------------------------------------------------
 
@@ -159,52 +169,106 @@ class Applier:
                 decided[step.id] = outcome
             elif progress.state is None and not progress.again:
                 call = handler.call(step.operation, seen, self._root)
-                calls[step.id] = (progress, step, call)
+                if call.seals is not None and (reason := self._sealing.against(step.operation)):
+                    progress.state, progress.reasons = RequestState.STALE, [reason]
+                else:
+                    calls[step.id] = (progress, step, call)
         if decided:
             self._record(steps, decided, {})
-        for part in _parts(list(calls)):
+        for part in _parts({key: 1 + len(call.more) for key, (_, _, call) in calls.items()}):
             self._write({key: calls[key] for key in part})
 
     def _without_writing(self, progress: _Progress, step: Step, seen: Seen) -> Outcome | None:
         """What reads alone decide; None when it is to be written, or the request stops here."""
         ambiguous = step.state is _O.AMBIGUOUS
-        if seen.holds:
+        unsure = ambiguous or bool(step.result.get(_UNSURE))
+        if seen.holds and (unsure or not seen.mine):
             # After a lost answer it is ours: before that attempt it was not there.
-            return Outcome(_O.WRITTEN if ambiguous else _O.ALREADY, added=ambiguous)
+            result = {**seen.result, **self._sealing.kept(step.operation)}
+            return Outcome(
+                _O.WRITTEN if ambiguous else _O.ALREADY, added=unsure, result=result or None
+            )
         if ambiguous:
             # Not to be seen is not proof: replication may be behind. What Graph itself refuses to
-            # do twice may be sent once more, after a while; anything else is a person's to decide.
-            if HANDLERS[step.operation.action].repeatable:
-                return Outcome(_O.RETRYABLE, "it does not show: to be tried once more")
-            progress.state = RequestState.AMBIGUOUS
-            progress.reasons = ["whether it was written cannot be found out: see `show`"]
+            # do twice, or may well do twice, is sent once more after a while; anything else is a
+            # person's to decide.
+            if HANDLERS[step.operation.action].repeatable and seen.unclear is None:
+                said = "it does not show: to be tried once more"
+                return Outcome(_O.RETRYABLE, said, result={_UNSURE: True})
+            said = seen.unclear or "whether it was written cannot be found out: see `show`"
+            progress.state, progress.reasons = RequestState.AMBIGUOUS, [said]
             return None
         if seen.against:
             if any(each.state in _GOOD for each in progress.steps.values()):
                 return Outcome(_O.REFUSED, "; ".join(seen.against))
-            progress.state = RequestState.STALE
+            progress.state = RequestState.AMBIGUOUS if unsure else RequestState.STALE
             progress.reasons = list(seen.against)
         return None
 
     def _write(self, calls: Mapping[str, tuple[_Progress, Step, Call]]) -> None:
         self._gate()
-        attempts = self._work.begin([step for _, step, _ in calls.values()])
-        writes = [
-            Write(key, call.method, call.url, call.body, call.units, attempts[key])
-            for key, (_, _, call) in calls.items()
-        ]
-        outcomes = {}
+        steps = [(progress, step) for progress, step, _ in calls.values()]
+        attempts = self._work.begin([step for _, step in steps])
+        outcomes: dict[str, Outcome] = {}
+        writes: list[Write] = []
+        for key, (_, step, call) in calls.items():
+            try:
+                body = self._sealing.body(step.operation, call, attempts[key])
+            except SealingError as error:
+                outcomes[key] = Outcome(_O.RETRYABLE, f"nothing was sent: {error}")
+                continue
+            for place, each in enumerate((call, *call.more)):
+                writes.append(
+                    Write(
+                        f"{key}#{place}",
+                        each.method,
+                        each.url,
+                        each.body if place else body,
+                        each.units,
+                        attempts[key],
+                    )
+                )
         try:
-            for result in self._writer.write(writes):
-                step = calls[result.id][1]
-                handler = HANDLERS[step.operation.action]
-                outcomes[result.id] = handler.judge(step.operation, result)
+            results = self._writer.write(writes) if writes else []
         except GateClosedError:
             # Stopped between saying that we write and writing: nothing was sent.
-            outcomes = {key: Outcome(_O.RETRYABLE, "stopped before it was sent") for key in calls}
-            self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
+            for key, (_, step, call) in calls.items():
+                outcomes[key] = Outcome(_O.RETRYABLE, "stopped before it was sent")
+                self._sealing.settle(step.operation, call, attempts[key], happened=False)
+            self._record(steps, outcomes, attempts)
             raise
-        self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
+        by_step: dict[str, list[Written]] = {}
+        for result in results:
+            by_step.setdefault(result.id.rpartition("#")[0], []).append(result)
+        for key, found in by_step.items():
+            outcomes[key] = self._judge(calls[key][1], calls[key][2], attempts[key], found)
+        self._record(steps, outcomes, attempts)
+
+    def _judge(self, step: Step, call: Call, attempt: str, found: Sequence[Written]) -> Outcome:
+        """What the answers to a call, and to what belongs to it, mean together."""
+        operation = step.operation
+        handler = HANDLERS[operation.action]
+        parts = [handler.judge(operation, each) for each in found]
+        outcome = parts[0] if len(parts) == 1 else together(parts)
+        happened = None if any(each.happened is None for each in found) else found[0].happened
+        self._sealing.settle(operation, call, attempt, happened=happened)
+        labels = {
+            each.label: part.state.value
+            for each, part in zip((call, *call.more), parts, strict=True)
+            if each.label is not None
+        }
+        result = {**call.result, **(outcome.result or {}), **labels}
+        if outcome.state in _GOOD:
+            result |= self._sealing.kept(operation)
+        written = outcome.state is _O.WRITTEN
+        # What was there already may be what an attempt made whose answer was lost.
+        unsure = outcome.state is _O.ALREADY and bool(step.result.get(_UNSURE))
+        return replace(
+            outcome,
+            added=outcome.added or unsure,
+            detail=call.note if written and call.note else outcome.detail,
+            result=result or None,
+        )
 
     def _record(
         self,
@@ -215,7 +279,12 @@ class Applier:
         """Have the ledger know, and see what it means for the requests."""
         by_window: dict[timedelta, dict[str, Outcome]] = {}
         places = {step.id: (progress, step) for progress, step in steps}
+        merged: dict[str, Outcome] = {}
         for key, outcome in outcomes.items():
+            before = places[key][1].result
+            kept = {**before, **outcome.result} if outcome.result else None
+            merged[key] = replace(outcome, result=kept)
+        for key, outcome in merged.items():
             handler = HANDLERS[places[key][1].operation.action]
             window = self._pace.visible_within or handler.visible_within
             by_window.setdefault(window, {})[key] = outcome
@@ -226,11 +295,12 @@ class Applier:
                 verify_in=self._pace.verify_every,
                 verify_for=window,
             )
-        for key, outcome in outcomes.items():
+        for key, outcome in merged.items():
             progress, step = places[key]
             tried = step.attempts + (key in attempts)
+            result = outcome.result or step.result
             progress.steps[key] = Step(
-                step.id, step.operation, outcome.state, outcome.added, outcome.result or {}, tried
+                step.id, step.operation, outcome.state, outcome.added, result, tried
             )
             if outcome.state is _O.REFUSED:
                 progress.state = RequestState.FAILED
@@ -238,7 +308,7 @@ class Applier:
             elif outcome.state is _O.AMBIGUOUS:
                 progress.again = True
             elif outcome.state is _O.RETRYABLE:
-                progress.again = True
+                progress.again = not outcome.soon
                 if tried >= self._pace.tries:
                     progress.again = False
                     progress.state = RequestState.FAILED
@@ -286,6 +356,32 @@ class Applier:
         )
 
 
-def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(keys), MAX_ITEMS):
-        yield keys[start : start + MAX_ITEMS]
+def together(parts: Sequence[Outcome]) -> Outcome:
+    """What the parts of one operation come to.
+
+    What was refused counts once nothing of the rest moves any more.
+    """
+    states = [each.state for each in parts]
+    moved = _O.WRITTEN in states
+    details = "; ".join(dict.fromkeys(each.detail for each in parts if each.detail)) or None
+    if _O.AMBIGUOUS in states:
+        return Outcome(_O.AMBIGUOUS, details)
+    if _O.RETRYABLE in states and (moved or _O.REFUSED not in states):
+        return Outcome(_O.RETRYABLE, details, soon=moved and any(each.soon for each in parts))
+    if _O.REFUSED in states or _O.RETRYABLE in states:
+        return Outcome(_O.REFUSED, details)
+    return Outcome(_O.WRITTEN if moved else _O.ALREADY, added=moved)
+
+
+def _parts(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Keys in parts of which each fits into one round trip."""
+    part: list[str] = []
+    room = MAX_ITEMS
+    for key, size in sizes.items():
+        if size > room and part:
+            yield part
+            part, room = [], MAX_ITEMS
+        part.append(key)
+        room -= size
+    if part:
+        yield part

@@ -25,22 +25,38 @@ class Seen:
     """What reads say of an operation.
 
     `holds`: its effect is there already. `against`: what of its preconditions is no longer so: then
-    the plan is stale. `facts`: values that the write needs.
+    the plan is stale. `facts`: values that the write needs. `mine`: the effect counts only when a
+    write of ours may have made it; before any it is somebody else's. `unclear`: after a lost
+    answer, why a person has to decide. `result`: what a success leaves behind.
     """
 
     holds: bool
     against: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    mine: bool = False
+    unclear: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A write as Graph wants it: `url` relative to the version root; `units` of the write quota."""
+    """A write as Graph wants it: `url` relative to the version root; `units` of the write quota.
+
+    `seals`: what is sealed together with a new password, which goes into the body as
+    `passwordProfile`. `note`: what the record of a success says. `result`: what is kept whatever
+    comes of it. `more`: writes that belong to it, of no order among each other; of each the result
+    keeps what became of it, under its `label`.
+    """
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
     units: int = 1
+    seals: Mapping[str, Any] | None = None
+    note: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    more: tuple[Call, ...] = ()
 
 
 class Handler(Protocol):

@@ -63,13 +63,14 @@ class Outcome:
     """What came of one attempt: the operation's state from then on, and why.
 
     `added`: our write made it so. `result`: what later steps need (such as an id that Graph gave);
-    never a secret, never personal data.
+    never a secret, never personal data. `soon`: what is to be tried again needs no waiting.
     """
 
     state: OperationState
     detail: str | None = None
     added: bool = False
     result: Mapping[str, Any] | None = None
+    soon: bool = False
 
 
 class Work:
