@@ -175,7 +175,7 @@ class Applier:
                     calls[step.id] = (progress, step, call)
         if decided:
             self._record(steps, decided, {})
-        for part in _parts({key: 1 + len(call.more) for key, (_, _, call) in calls.items()}):
+        for part in _parts(list(calls)):
             self._write({key: calls[key] for key in part})
 
     def _without_writing(self, progress: _Progress, step: Step, seen: Seen) -> Outcome | None:
@@ -210,53 +210,57 @@ class Applier:
         steps = [(progress, step) for progress, step, _ in calls.values()]
         attempts = self._work.begin([step for _, step in steps])
         outcomes: dict[str, Outcome] = {}
-        writes: list[Write] = []
+        bodies = {}
         for key, (_, step, call) in calls.items():
             try:
-                body = self._sealing.body(step.operation, call, attempts[key])
+                bodies[key] = self._sealing.body(step.operation, call, attempts[key])
             except SealingError as error:
                 outcomes[key] = Outcome(_O.RETRYABLE, f"nothing was sent: {error}")
-                continue
-            for place, each in enumerate((call, *call.more)):
-                writes.append(
-                    Write(
-                        f"{key}#{place}",
-                        each.method,
-                        each.url,
-                        each.body if place else body,
-                        each.units,
-                        attempts[key],
-                    )
+        answers: dict[str, list[Written]] = {key: [] for key in bodies}
+        closed: GateClosedError | None = None
+        for place in range(max((1 + len(calls[key][2].more) for key in bodies), default=0)):
+            writes = [
+                Write(
+                    key,
+                    each.method,
+                    each.url,
+                    bodies[key] if place == 0 else each.body,
+                    each.units,
+                    attempts[key],
                 )
-        try:
-            results = self._writer.write(writes) if writes else []
-        except GateClosedError:
-            # Stopped between saying that we write and writing: nothing was sent.
-            for key, (_, step, call) in calls.items():
-                outcomes[key] = Outcome(_O.RETRYABLE, "stopped before it was sent")
-                self._sealing.settle(step.operation, call, attempts[key], happened=False)
-            self._record(steps, outcomes, attempts)
-            raise
-        by_step: dict[str, list[Written]] = {}
-        for result in results:
-            by_step.setdefault(result.id.rpartition("#")[0], []).append(result)
-        for key, found in by_step.items():
-            outcomes[key] = self._judge(calls[key][1], calls[key][2], attempts[key], found)
+                for key in bodies
+                for each in (calls[key][2], *calls[key][2].more)[place : place + 1]
+            ]
+            try:
+                for result in self._writer.write(writes):
+                    answers[result.id].append(result)
+            except GateClosedError as error:
+                closed = error
+                break
+        for key, found in answers.items():
+            _, step, call = calls[key]
+            outcomes[key] = self._judge(step, call, attempts[key], found)
         self._record(steps, outcomes, attempts)
+        if closed is not None:
+            raise closed
 
     def _judge(self, step: Step, call: Call, attempt: str, found: Sequence[Written]) -> Outcome:
         """What the answers to a call, and to what belongs to it, mean together."""
         operation = step.operation
         handler = HANDLERS[operation.action]
+        whole = (call, *call.more)
         parts = [handler.judge(operation, each) for each in found]
-        outcome = parts[0] if len(parts) == 1 else together(parts)
-        happened = None if any(each.happened is None for each in found) else found[0].happened
-        self._sealing.settle(operation, call, attempt, happened=happened)
         labels = {
             each.label: part.state.value
-            for each, part in zip((call, *call.more), parts, strict=True)
+            for each, part in zip(whole, parts, strict=False)
             if each.label is not None
         }
+        # Stopped between saying that we write and writing: the rest was not sent.
+        unsent = Outcome(_O.RETRYABLE, "stopped before it was sent")
+        parts += [unsent] * (len(whole) - len(parts))
+        outcome = parts[0] if len(parts) == 1 else together(parts)
+        happened = found[0].happened if found else False
+        self._sealing.settle(operation, call, attempt, happened=happened)
         result = {**call.result, **(outcome.result or {}), **labels}
         if outcome.state in _GOOD:
             result |= self._sealing.kept(operation)
@@ -373,15 +377,6 @@ def together(parts: Sequence[Outcome]) -> Outcome:
     return Outcome(_O.WRITTEN if moved else _O.ALREADY, added=moved)
 
 
-def _parts(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Keys in parts of which each fits into one round trip."""
-    part: list[str] = []
-    room = MAX_ITEMS
-    for key, size in sizes.items():
-        if size > room and part:
-            yield part
-            part, room = [], MAX_ITEMS
-        part.append(key)
-        room -= size
-    if part:
-        yield part
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), MAX_ITEMS):
+        yield keys[start : start + MAX_ITEMS]

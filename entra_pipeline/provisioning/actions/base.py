@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from entra_pipeline.msgraph import Written
 from entra_pipeline.msgraph.errors import GraphError, ServerError, ThrottledError
@@ -44,8 +45,8 @@ class Call:
 
     `seals`: what is sealed together with a new password, which goes into the body as
     `passwordProfile`. `note`: what the record of a success says. `result`: what is kept whatever
-    comes of it. `more`: writes that belong to it, of no order among each other; of each the result
-    keeps what became of it, under its `label`.
+    comes of it. `more`: writes that belong to it, each sent when the one before was answered; of
+    those that have a `label` the result keeps what became of them.
     """
 
     method: str
@@ -116,6 +117,22 @@ def judged(
         return Outcome(OperationState.RETRYABLE, str(error))
     remedies = [remedy for part, remedy in (advice or {}).items() if part in said]
     return Outcome(OperationState.REFUSED, "; ".join((str(error), *remedies)))
+
+
+ADMINISTRATORS: Final = {
+    "authorization_requestdenied": (
+        "the writing application lacks a permission for this; for an administrator's account, and "
+        "for anybody's password, it needs a directory role too, such as Privileged Authentication "
+        "Administrator: `doctor` says what is missing"
+    )
+}
+"""What to do when Graph lets us not touch an account.
+Source: https://learn.microsoft.com/graph/api/resources/users#who-can-perform-sensitive-actions"""
+
+
+def quoted(text: str) -> str:
+    """A value for an address: within quotes of a filter or key, or as a segment."""
+    return quote(text.replace("'", "''"), safe="@'")
 
 
 def says(error: GraphError) -> str:

@@ -44,6 +44,22 @@ class Family(Protocol):
         ...
 
 
+class Task(Protocol):
+    """Drafts of one kind of request that is not about access."""
+
+    def first(self, body: Any) -> Sequence[Read]:
+        """What has to be read before it is known what else has to be."""
+        ...
+
+    def needs(self, body: Any, facts: Facts) -> Sequence[Read]:
+        """The other reads that a draft needs. May raise UnreadError."""
+        ...
+
+    def draft(self, filed: Filed, body: Any, facts: Facts, recipients: tuple[str, ...]) -> Draft:
+        """The draft. `recipients`: whom passwords are sealed to. May raise UnreadError."""
+        ...
+
+
 def segment_of(principal_id: str, facts: Facts) -> str | None:
     """Where Graph has the principal; None when there is none, or none that can hold access."""
     try:

@@ -12,12 +12,12 @@ from entra_pipeline.provisioning.plans import Action, Condition
 from entra_pipeline.provisioning.reads import Facts, Read, kind_of_object, principal_url
 from entra_pipeline.provisioning.values import Grant, GroupAccess, Revoke, Tier
 
-_MEMBERS: Final = {
+MEMBERS: Final = {
     "security": {"user", "group", "serviceprincipal", "device", "orgcontact"},
     "microsoft_365": {"user"},
 }
 """What may be a member. Source: https://learn.microsoft.com/graph/api/group-post-members"""
-_OWNERS: Final = {"user", "serviceprincipal"}
+OWNERS: Final = {"user", "serviceprincipal"}
 _INSTEAD: Final = {
     "dynamic": "its rule decides who is a member: change the rule, or what it looks at",
     "on_premises": "it is mastered on premises: change it there",
@@ -107,7 +107,7 @@ def _of(body: Grant | Revoke) -> GroupAccess:
 
 def _unfit(group: dict[str, Any], kind: str, access: GroupAccess, found: str) -> list[str]:
     """Why that kind of principal cannot be linked to that kind of group."""
-    fits = _OWNERS if access.relation == "owner" else _MEMBERS.get(kind, set())
+    fits = OWNERS if access.relation == "owner" else MEMBERS.get(kind, set())
     if found not in fits:
         return [f"a {found} cannot be {access.relation} of a {kind} group"]
     if found == "group" and group.get("isAssignableToRole"):
