@@ -31,19 +31,12 @@ from entra_pipeline.provisioning.values import (
 from entra_pipeline.simulator.process import Simulator, running
 from tests.provisioning.clock import Clock
 from tests.provisioning.making import grant, guid
+from tests.provisioning.people import administrators, somebody, synced, users
 from tests.provisioning.stage import Stage, staged
 from tests.provisioning.walking import refused, steps, walk
 
 KEYS = [pyrage.x25519.Identity.generate() for _ in range(2)]
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    """A tenant of these tests alone, whose writer may act on administrators."""
-    role = "Privileged Authentication Administrator"
-    with running(users=60, groups=40, seed=11, writer=True, writer_roles=(role,)) as simulator:
-        yield simulator
 
 
 @pytest.fixture
@@ -53,12 +46,12 @@ def ledger_url(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stage(ledger: Ledger, simulator: Simulator, tmp_path: Path, clock: Clock) -> Iterator[Stage]:
+def stage(ledger: Ledger, trusting: Simulator, tmp_path: Path, clock: Clock) -> Iterator[Stage]:
     vault = SealedFiles(tmp_path / "sealed", [str(key.to_public()) for key in KEYS])
-    with staged(ledger, simulator, tmp_path, clock, vault=vault) as opened:
+    with staged(ledger, trusting, tmp_path, clock, vault=vault) as opened:
         yield opened
-    simulator.faults([])
-    simulator.stale_reads(0)
+    trusting.faults([])
+    trusting.stale_reads(0)
 
 
 def new(**more: Any) -> CreateUser:
@@ -71,27 +64,6 @@ def new(**more: Any) -> CreateUser:
     return CreateUser(**{**values, **more})
 
 
-def users(stage: Stage) -> dict[str, dict[str, Any]]:
-    return {user["id"]: user for user in stage.simulator.truth("users")}
-
-
-def somebody(stage: Stage, user_type: str = "Member", place: int = 0) -> str:
-    """A user from the cloud, without roles and in no restricted unit."""
-    truth = stage.simulator.truth
-    set_apart = {row["principalId"] for row in truth("role_assignments")}
-    set_apart |= {row["principalId"] for row in truth("role_eligibility_schedule_instances")}
-    for unit in truth("administrative_units"):
-        if unit.get("isMemberManagementRestricted"):
-            set_apart |= set(truth("administrative_unit_members").get(unit["id"], ()))
-    return [
-        key
-        for key, user in users(stage).items()
-        if key not in set_apart
-        and not user["onPremisesSyncEnabled"]
-        and user["userType"] == user_type
-    ][place]
-
-
 def sealed(stage: Stage) -> list[dict[str, Any]]:
     """What the keys' owners can read, the oldest first."""
     paths = sorted((stage.folder / "sealed").glob("*.age"), key=lambda path: path.stat().st_mtime)
@@ -101,7 +73,7 @@ def sealed(stage: Stage) -> list[dict[str, Any]]:
 
 
 def test_an_account_is_made_with_everything_that_was_asked_for(stage: Stage) -> None:
-    manager = next(u for u in users(stage).values() if u["employeeId"])
+    manager = next(u for u in users(stage.simulator).values() if u["employeeId"])
     body = new(
         given_name="New",
         employee_id="E-77",
@@ -112,7 +84,7 @@ def test_an_account_is_made_with_everything_that_was_asked_for(stage: Stage) -> 
     (filed,) = stage.done(grant(body=body))
     assert filed.state is RequestState.DONE, filed.reasons
     (step,) = steps(stage, filed)
-    made = users(stage)[step.result["id"]]
+    made = users(stage.simulator)[step.result["id"]]
     assert made["userPrincipalName"] == body.user_principal_name
     assert (made["employeeId"], made["officeLocation"]) == ("E-77", "3/114")
     assert stage.effects() == [
@@ -140,7 +112,7 @@ def test_a_manager_who_is_not_found_is_a_warning(stage: Stage) -> None:
 
 
 def test_what_stands_against_an_account_is_told_before_anything_is_sealed(stage: Stage) -> None:
-    taken = next(iter(users(stage).values()))
+    taken = next(iter(users(stage.simulator).values()))
     for body, said in (
         (new(user_principal_name=taken["userPrincipalName"]), f"is taken by {taken['id']}"),
         (new(user_principal_name="x@elsewhere.example"), "not a verified domain"),
@@ -269,15 +241,17 @@ def test_a_guest_is_invited_once(stage: Stage) -> None:
     walk(stage, (body, O.WRITTEN), (body, O.ALREADY))
     ((kind, guest, _),) = stage.effects()
     assert kind == "invite_user"
-    assert users(stage)[guest]["mail"] == body.mail
-    member = next(u for u in users(stage).values() if u["userType"] == "Member" and u["mail"])
+    assert users(stage.simulator)[guest]["mail"] == body.mail
+    member = next(
+        u for u in users(stage.simulator).values() if u["userType"] == "Member" and u["mail"]
+    )
     assert "is no guest" in refused(stage, InviteGuest(mail=member["mail"]))
     ours = InviteGuest(mail="nobody.there@contoso.example")
     assert "make an account instead" in refused(stage, ours)
 
 
 def test_an_account_is_deleted_and_restored_once_each(stage: Stage) -> None:
-    user = somebody(stage)
+    user = somebody(stage.simulator)
     gone, back = DeleteUser(user_id=user), RestoreUser(user_id=user)
     walk(
         stage,
@@ -289,27 +263,27 @@ def test_an_account_is_deleted_and_restored_once_each(stage: Stage) -> None:
     assert [kind for kind, _, _ in stage.effects()] == ["delete_user", "restore_user"]
     assert "there is no user" in refused(stage, DeleteUser(user_id=guid(5)))
     assert "nor one in the recycle bin" in refused(stage, RestoreUser(user_id=guid(5)))
-    synced = next(u["id"] for u in users(stage).values() if u["onPremisesSyncEnabled"])
-    assert "mastered on premises" in refused(stage, DeleteUser(user_id=synced))
+    kept = synced(stage.simulator)
+    assert "mastered on premises" in refused(stage, DeleteUser(user_id=kept))
 
 
 def test_a_password_is_rotated_once_a_request(stage: Stage) -> None:
-    user = somebody(stage)
-    before = users(stage)[user]["lastPasswordChangeDateTime"]
+    user = somebody(stage.simulator)
+    before = users(stage.simulator)[user]["lastPasswordChangeDateTime"]
     (filed,) = stage.done(grant(body=RotatePassword(user_id=user)))
     assert filed.state is RequestState.DONE, filed.reasons
-    assert users(stage)[user]["lastPasswordChangeDateTime"] != before
+    assert users(stage.simulator)[user]["lastPasswordChangeDateTime"] != before
     assert stage.effects() == [("reset_password", user, user)]
     (secret,) = sealed(stage)
     assert secret["user_id"] == user
-    guest = somebody(stage, "Guest")
+    guest = somebody(stage.simulator, "Guest")
     assert "is a guest" in refused(stage, RotatePassword(user_id=guest))
-    synced = next(u["id"] for u in users(stage).values() if u["onPremisesSyncEnabled"])
-    assert "mastered on premises" in refused(stage, RotatePassword(user_id=synced))
+    kept = synced(stage.simulator)
+    assert "mastered on premises" in refused(stage, RotatePassword(user_id=kept))
 
 
 def test_a_rotation_whose_answer_was_lost_is_found_out_by_reading(stage: Stage) -> None:
-    user = somebody(stage, place=1)  # whose password nobody set in this very second
+    user = somebody(stage.simulator, place=1)  # whose password nobody set in this very second
     stage.simulator.faults(
         [{"match": {"effect": True, "nth": 1, "times": 1}, "when": "after", "reset": True}]
     )
@@ -324,16 +298,11 @@ def test_a_rotation_whose_answer_was_lost_is_found_out_by_reading(stage: Stage) 
 
 
 def test_who_takes_over_an_administrator_needs_what_an_administrator_needs(stage: Stage) -> None:
-    held: dict[str, str] = {
-        row["principalId"]: row["roleDefinitionId"]
-        for row in stage.simulator.truth("role_assignments")
-    }
-    cloud = {key: u for key, u in users(stage).items() if not u["onPremisesSyncEnabled"]}
-    admin = next(key for key in cloud if held.get(key) == "62e90394-69f5-4237-9190-012177145e10")
+    admin = administrators(stage.simulator)[0]
     plan = planned(stage, RotatePassword(user_id=admin))
     assert isinstance(plan, Plan)
     assert (plan.tier, plan.approvals_needed) == (Tier.CONTROL, 2)
-    plan = planned(stage, RotatePassword(user_id=somebody(stage)))
+    plan = planned(stage, RotatePassword(user_id=somebody(stage.simulator)))
     assert isinstance(plan, Plan)
     assert plan.tier is Tier.ORDINARY
 
@@ -351,7 +320,7 @@ def test_what_the_writer_may_not_touch_fails_with_what_it_lacks(
         running(users=30, groups=10, seed=11, writer=True) as simulator,
         staged(ledger, simulator, tmp_path, clock, vault=vault) as stage,
     ):
-        (filed,) = stage.done(grant(body=RotatePassword(user_id=somebody(stage))))
+        (filed,) = stage.done(grant(body=RotatePassword(user_id=somebody(stage.simulator))))
         assert filed.state is RequestState.FAILED
         assert "Privileged Authentication Administrator" in filed.reasons[0]
         assert stage.effects() == []
