@@ -189,10 +189,14 @@ class Applier:
                 _O.WRITTEN if ambiguous else _O.ALREADY, added=unsure, result=result or None
             )
         if ambiguous:
-            # Not to be seen is not proof: replication may be behind. What Graph itself refuses to
-            # do twice, or may well do twice, is sent once more after a while; anything else is a
-            # person's to decide.
-            if HANDLERS[step.operation.action].repeatable and seen.unclear is None:
+            # Not to be seen is not proof: replication may be behind. What Graph refuses to do twice
+            # is sent once more; what it would do twice, only once it would have shown by now;
+            # anything else is a person's to decide.
+            patience = HANDLERS[step.operation.action].again_after
+            if patience is not None and seen.unclear is None:
+                if self._ledger.clock() - step.changed_at < patience:
+                    progress.again = True
+                    return None
                 said = "it does not show: to be tried once more"
                 return Outcome(_O.RETRYABLE, said, result={_UNSURE: True})
             said = seen.unclear or "whether it was written cannot be found out: see `show`"
@@ -304,7 +308,13 @@ class Applier:
             tried = step.attempts + (key in attempts)
             result = outcome.result or step.result
             progress.steps[key] = Step(
-                step.id, step.operation, outcome.state, outcome.added, result, tried
+                step.id,
+                step.operation,
+                outcome.state,
+                self._ledger.clock(),
+                outcome.added,
+                result,
+                tried,
             )
             if outcome.state is _O.REFUSED:
                 progress.state = RequestState.FAILED

@@ -60,6 +60,7 @@ class Stage:
         self.client = GraphClient.from_settings(self.settings)
         self.policy = policy or Policy()
         self.vault = vault
+        self.ledger_url: str | Path = ""
         self.gate = Gate(enabled=enabled, stop_file=folder / STOP_FILE, stopped=ledger.stopped)
         self.seen_effects = len(simulator.effects())
 

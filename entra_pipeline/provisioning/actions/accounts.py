@@ -20,7 +20,14 @@ import msgspec
 
 from entra_pipeline.msgraph import Written
 from entra_pipeline.provisioning.actions import roles
-from entra_pipeline.provisioning.actions.base import ADMINISTRATORS, Call, Seen, judged, quoted
+from entra_pipeline.provisioning.actions.base import (
+    ADMINISTRATORS,
+    AT_ONCE,
+    Call,
+    Seen,
+    judged,
+    quoted,
+)
 from entra_pipeline.provisioning.actions.pim import moment
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
@@ -88,7 +95,7 @@ class CreateUser:
     """Making an account, whose password was sealed before."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """Who has the name, and whether the manager is there."""
@@ -142,7 +149,7 @@ class InviteGuest:
     """Inviting somebody. Graph makes nobody twice."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """Who has the address."""
@@ -180,7 +187,7 @@ class DeleteUser:
     """Moving an account to the recycle bin."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The account."""
@@ -206,7 +213,7 @@ class RestoreUser:
     """Taking an account out of the recycle bin."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The account, and the recycle bin."""
@@ -241,7 +248,7 @@ class SetPassword:
     """
 
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = timedelta(minutes=2)
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The account."""

@@ -60,6 +60,9 @@ class Call:
     more: tuple[Call, ...] = ()
 
 
+AT_ONCE: Final = timedelta(0)
+
+
 class Handler(Protocol):
     """One family of writes."""
 
@@ -69,8 +72,9 @@ class Handler(Protocol):
         ...
 
     @property
-    def repeatable(self) -> bool:
-        """Whether Graph does nothing when the same is written twice, or refuses it."""
+    def again_after(self) -> timedelta | None:
+        """After a lost answer, for how long the effect must not have shown before it is written
+        once more: zero where Graph refuses to do the same twice; None: a person decides."""
         ...
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:

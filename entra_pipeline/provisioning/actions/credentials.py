@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from entra_pipeline.msgraph import Written
 from entra_pipeline.provisioning.actions.accounts import account_url, changed_since
-from entra_pipeline.provisioning.actions.base import ADMINISTRATORS, Call, Seen, judged, says
+from entra_pipeline.provisioning.actions.base import (
+    ADMINISTRATORS,
+    AT_ONCE,
+    Call,
+    Seen,
+    judged,
+    says,
+)
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -77,7 +84,7 @@ class RevokeSessions:
     """Ending all sessions. What is ended twice is ended; so nothing is ever left out."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = timedelta(minutes=2)
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The account."""
@@ -105,7 +112,7 @@ class RemoveMethods:
     """
 
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The methods."""

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.provisioning.actions.base import Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
 from entra_pipeline.provisioning.actions.groups import GROUP
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
@@ -64,7 +64,7 @@ class License:
 
     adds: bool
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The user or group."""

@@ -16,7 +16,14 @@ from typing import Final
 
 from entra_pipeline.msgraph import Written
 from entra_pipeline.provisioning.actions.accounts import with_id
-from entra_pipeline.provisioning.actions.base import ADMINISTRATORS, Call, Seen, judged, quoted
+from entra_pipeline.provisioning.actions.base import (
+    ADMINISTRATORS,
+    AT_ONCE,
+    Call,
+    Seen,
+    judged,
+    quoted,
+)
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -58,7 +65,7 @@ class CreateGroup:
     """Making a group, with its first owners and members."""
 
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """Whether the request has its group already."""
@@ -95,7 +102,7 @@ class CheckUpn:
     """
 
     visible_within: timedelta = timedelta(minutes=1)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """Accounts whose names begin alike."""

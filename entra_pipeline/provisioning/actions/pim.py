@@ -21,7 +21,7 @@ import msgspec
 from entra_pipeline.msgraph import Written
 from entra_pipeline.msgraph.errors import UnlicensedError
 from entra_pipeline.provisioning.actions import groups, roles
-from entra_pipeline.provisioning.actions.base import Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -141,7 +141,7 @@ class Hold:
     of: str
     adds: bool
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """What the principal holds by PIM, and for active holds what it has at all."""

@@ -18,7 +18,14 @@ from entra_pipeline.provisioning.actions.accounts import (
     administrators_reads,
     last_administrators,
 )
-from entra_pipeline.provisioning.actions.base import ADMINISTRATORS, Call, Seen, judged, quoted
+from entra_pipeline.provisioning.actions.base import (
+    ADMINISTRATORS,
+    AT_ONCE,
+    Call,
+    Seen,
+    judged,
+    quoted,
+)
 from entra_pipeline.provisioning.actions.pim import moment
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
@@ -58,7 +65,7 @@ class UpdateUser:
     """Setting properties; enabling and disabling are this too."""
 
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The properties as they are."""
@@ -106,7 +113,7 @@ class Manager:
 
     adds: bool
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """The account and its manager."""
