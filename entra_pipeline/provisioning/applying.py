@@ -63,6 +63,7 @@ class _Progress:
     state: RequestState | None = None
     reasons: list[str] = field(default_factory=list)
     again: bool = False
+    wait: timedelta = timedelta(0)
 
     def next_step(self) -> Step | None:
         """The first operation that is not behind us, if the request goes on at all."""
@@ -323,6 +324,7 @@ class Applier:
                 progress.again = True
             elif outcome.state is _O.RETRYABLE:
                 progress.again = not outcome.soon
+                progress.wait = max(progress.wait, outcome.wait or timedelta(0))
                 if tried >= self._pace.tries:
                     progress.again = False
                     progress.state = RequestState.FAILED
@@ -335,7 +337,8 @@ class Applier:
             key = progress.claim.filed.id
             try:
                 if progress.state is None and progress.again:
-                    self._work.postpone(key, self._ledger.clock() + self._pace.retry_after)
+                    pause = max(self._pace.retry_after, progress.wait)
+                    self._work.postpone(key, self._ledger.clock() + pause)
                     reached[key] = RequestState.APPROVED
                 else:
                     state = progress.state or RequestState.WRITTEN
@@ -362,7 +365,8 @@ class Applier:
             operation = check.step.operation
             try:
                 seen = HANDLERS[operation.action].see(operation, facts)
-                reads[key] = (seen.holds, "; ".join(seen.against) or None)
+                said = None if seen.holds else "; ".join(seen.against) or None
+                reads[key] = (seen.holds, said)
             except UnreadError as error:
                 reads[key] = (None, str(error))
         return self._confirming.verified(

@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from entra_pipeline.provisioning import sealing
+from entra_pipeline.provisioning.gate import STOP_FILE, Gate, GateClosedError
 from entra_pipeline.provisioning.ledger import Ledger, schema
 from entra_pipeline.provisioning.planning import Refusal
 from entra_pipeline.provisioning.plans import Plan
+from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.sealing import SealedFiles
 from entra_pipeline.provisioning.states import OperationState as O
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import (
+    CreateGroup,
     CreateUser,
     DeleteUser,
     InviteGuest,
@@ -223,6 +226,44 @@ def test_a_request_has_no_password_and_no_fraction_in_it() -> None:
     for more in ({"passwordProfile": {}}, {"DisplayName": "x"}, {"height": 1.8}):
         with pytest.raises(ValidationError, match=r"must not set|must be whole"):
             new(additional_attributes=more)
+
+
+def test_what_was_stopped_before_it_was_sent_leaves_nothing(stage: Stage) -> None:
+    (filed,) = stage.approved(grant(body=new()))
+    # Asked when work begins, when writing is begun, and before the round trip.
+    answers: list[dict[str, str] | None] = [None, None]
+    stop = {"by": "somebody", "at": "now", "reason": "something is wrong"}
+    go_on = stage.gate
+    stage.gate = Gate(
+        enabled=True,
+        stop_file=stage.folder / STOP_FILE,
+        stopped=lambda: answers.pop(0) if answers else stop,
+    )
+    with pytest.raises(GateClosedError, match="something is wrong"):
+        stage.worker().apply()
+    assert stage.effects() == []
+    assert not any((stage.folder / "sealed").iterdir())
+    assert stage.ledger.request(filed.id).state is RequestState.APPROVED
+    stage.gate = go_on
+    stage.clock.advance(seconds=31)
+    stage.run([filed.id])
+    assert len(stage.effects()) == len(sealed(stage)) == 1
+
+
+def test_what_the_policy_protects_is_left_alone(stage: Stage) -> None:
+    user = somebody(stage.simulator)
+    stage.policy = Policy.parse(f"version: 1\nprotected: {{principals: ['{user}']}}")
+    for body in (DeleteUser(user_id=user), RotatePassword(user_id=user)):
+        assert "is protected by the policy" in refused(stage, body)
+
+
+def test_groups_that_are_left_without_an_owner_are_told(stage: Stage) -> None:
+    user = somebody(stage.simulator, place=2)
+    (filed,) = stage.done(grant(body=CreateGroup(display_name="Orphan", owner_ids=(user,))))
+    group = steps(stage, filed)[0].result["id"]
+    plan = planned(stage, DeleteUser(user_id=user))
+    assert isinstance(plan, Plan)
+    assert f"group {group} has no other owner" in plan.warnings
 
 
 def test_recipients_are_public_keys_and_a_secret_one_is_not_repeated() -> None:

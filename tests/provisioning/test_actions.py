@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from entra_pipeline.provisioning.actions.credentials import methods_report
+from entra_pipeline.provisioning.gate import STOP_FILE, Gate, GateClosedError
 from entra_pipeline.provisioning.ledger import Ledger
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.states import OperationState as O
@@ -312,3 +313,27 @@ def test_a_method_that_cannot_be_removed_is_told_and_holds_up_no_other(
     }
     assert report == {"success": False, "deleted_count": 1, "failed_count": 1, "skipped_count": 1}
     assert stage.effects() == [("delete_method", user, user)]
+
+
+def test_a_stop_in_the_midst_of_several_writes_is_heard_and_the_rest_follows_later(
+    stage: Stage, trusting: Simulator
+) -> None:
+    user = with_methods(trusting, "push")
+    (filed,) = stage.approved(grant(body=RevokeMfa(user_id=user)))
+    answers: list[dict[str, str] | None] = [None, None, None]
+    stop = {"by": "somebody", "at": "now", "reason": "wait"}
+    go_on = stage.gate
+    stage.gate = Gate(
+        enabled=True,
+        stop_file=stage.folder / STOP_FILE,
+        stopped=lambda: answers.pop(0) if answers else stop,
+    )
+    with pytest.raises(GateClosedError):
+        stage.worker().apply()
+    assert len(stage.effects()) == 1
+    stage.gate = go_on
+    stage.clock.advance(seconds=31)
+    stage.run([filed.id])
+    report = methods_report(steps(stage, filed)[0].result)
+    assert (report["success"], report["deleted_count"]) == (True, 2)
+    assert len(stage.effects()) == 2

@@ -187,6 +187,8 @@ def test_a_hold_that_is_too_young_to_be_taken_is_taken_later(stage: Stage, tenan
         grant(body=Revoke(principal_id=user, access=ROLE, mode=Mode.PIM_ACTIVE))
     )
     assert stage.worker().apply() == {filed.id: RequestState.APPROVED}
+    stage.clock.advance(seconds=290)
+    assert stage.worker().apply() == {}
     wait(stage, minutes=6)
     assert stage.worker().apply() == {filed.id: RequestState.WRITTEN}
     assert [kind for kind, _, _ in stage.effects()][-1] == "remove_role_assignment"

@@ -21,7 +21,7 @@ import msgspec
 from entra_pipeline.msgraph import Written
 from entra_pipeline.msgraph.errors import UnlicensedError
 from entra_pipeline.provisioning.actions import groups, roles
-from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged, says
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -32,6 +32,8 @@ UNLICENSED: Final = (
     "Privileged Identity Management is not to be had in this tenant (it needs Microsoft Entra ID "
     "P2 or Governance): ask with mode 'direct' and an end, which this program then keeps itself"
 )
+SHORTEST: Final = timedelta(minutes=5)
+"""The shortest active hold that PIM gives, and the youngest that it takes."""
 PENDING: Final = frozenset(
     {
         "PendingAdminDecision",
@@ -215,7 +217,10 @@ class Hold:
                 return Outcome(OperationState.REFUSED, UNLICENSED)
             if self.adds:
                 return judged(written, already=_THERE, later=_NOT_YET, advice=_ADVICE)
-            return judged(written, already=_GONE, later=(*_NOT_YET, _TOO_YOUNG))
+            if _TOO_YOUNG in says(written.error):
+                # What has begun less than five minutes ago cannot be taken yet.
+                return Outcome(OperationState.RETRYABLE, str(written.error), wait=SHORTEST)
+            return judged(written, already=_GONE, later=_NOT_YET)
         answer = msgspec.json.decode(written.body)
         status = str(answer.get("status"))
         if status in _FAILED:

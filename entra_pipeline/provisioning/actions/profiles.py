@@ -92,7 +92,9 @@ class UpdateUser:
             for name in missing
             if name in before and not same(before[name], found.get(name))
         )
-        return Seen(not missing, () if not missing else (*against, *_last(operation, facts)))
+        if not missing:
+            return Seen(True)
+        return Seen(False, (*against, *last_administrators(operation, facts)))
 
     def call(self, operation: Operation, seen: Seen, root: str) -> Call:
         """`PATCH /users/{id}`."""
@@ -101,10 +103,6 @@ class UpdateUser:
     def judge(self, operation: Operation, written: Written) -> Outcome:
         """What Graph's answer means."""
         return judged(written, later=_NOT_THERE, advice=_ADVICE)
-
-
-def _last(operation: Operation, facts: Facts) -> tuple[str, ...]:
-    return last_administrators(operation, facts)
 
 
 @dataclass(frozen=True)
@@ -128,8 +126,7 @@ class Manager:
         found = (facts.document(manager_url(user)) or {}).get("id")
         if found == wanted:
             return Seen(True)
-        before = next(each.value for each in operation.preconditions)
-        if found != before:
+        if any(each.value != found for each in operation.preconditions):
             return Seen(False, (f"the manager of user {user} was changed since the plan",))
         return Seen(False)
 

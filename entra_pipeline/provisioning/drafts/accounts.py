@@ -15,12 +15,13 @@ from entra_pipeline.provisioning.actions.accounts import (
     named_url,
 )
 from entra_pipeline.provisioning.actions.credentials import PASSWORD, kind_of_method, methods_url
+from entra_pipeline.provisioning.actions.groups import held_url, owners_url
 from entra_pipeline.provisioning.drafts import people
 from entra_pipeline.provisioning.drafts.base import Draft
 from entra_pipeline.provisioning.drafts.managers import manager_reads, resolved
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action, Condition, Inverse, Operation
-from entra_pipeline.provisioning.reads import Facts, Read
+from entra_pipeline.provisioning.reads import Facts, Read, kind_of_object
 from entra_pipeline.provisioning.values import (
     CreateUser,
     DeleteUser,
@@ -90,6 +91,11 @@ def on_account(
     )
 
 
+def owned_url(user_id: str) -> str:
+    """The address of what a user owns."""
+    return held_url("users", user_id, "owner")
+
+
 class CreateUsers:
     """New accounts."""
 
@@ -128,7 +134,7 @@ class CreateUsers:
             **body.additional_attributes,
             **{name: value for name, value in named.items() if value is not None},
         }
-        undo = {"user": body.user_principal_name, "properties": {"accountEnabled": False}}
+        undo = {"properties": {"accountEnabled": False}}
         operation = Operation(
             position=0,
             request_id=filed.id,
@@ -204,11 +210,13 @@ class DeleteUsers:
 
     def first(self, body: DeleteUser) -> Sequence[Read]:
         """The account, what it is, and the recycle bin."""
-        return [*people.first(body.user_id), Read(deleted_url(body.user_id))]
+        user = body.user_id
+        return [*people.first(user), Read(deleted_url(user)), Read(owned_url(user))]
 
     def needs(self, body: DeleteUser, facts: Facts) -> Sequence[Read]:
-        """What its groups may do."""
-        return people.then(body.user_id, facts)
+        """What its groups may do, and who else owns the groups that it owns."""
+        owned = [Read(owners_url(each)) for each in _owned_groups(body.user_id, facts)]
+        return [*people.then(body.user_id, facts), *owned]
 
     def draft(
         self, filed: Filed, body: DeleteUser, facts: Facts, recipients: tuple[str, ...]
@@ -231,7 +239,18 @@ class DeleteUsers:
             already=account is None,
             inverse=Inverse(action=Action.RESTORE_USER),
         )
-        return Draft((operation,), warnings=("after 30 days it cannot be restored any more",))
+        warnings = [
+            f"group {each} has no other owner"
+            for each in _owned_groups(user, facts)
+            if not {owner["id"] for owner in facts.items(owners_url(each)) or ()} - {user}
+        ]
+        warnings.append("after 30 days it cannot be restored any more")
+        return Draft((operation,), warnings=tuple(warnings))
+
+
+def _owned_groups(user_id: str, facts: Facts) -> list[str]:
+    owned = facts.items(owned_url(user_id)) or []
+    return sorted(each["id"] for each in owned if kind_of_object(each) == "group")
 
 
 class RestoreUsers:

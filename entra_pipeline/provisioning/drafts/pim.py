@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from entra_pipeline.msgraph.errors import UnlicensedError, UnsupportedError
@@ -26,8 +26,6 @@ from entra_pipeline.provisioning.values import (
     Tier,
 )
 
-_SHORTEST: Final = timedelta(minutes=5)
-"""The shortest active hold that PIM gives."""
 _MEMBERS: Final = frozenset({"users", "groups"})
 """Whom PIM makes members of groups."""
 
@@ -81,7 +79,7 @@ class Holds:
         judged, tier, conditions, warnings = self._judge(body, segment, facts, there=there)
         reasons += judged
         ends = request.expires_at
-        if adds and shelf.active and ends is not None and ends - starts < _SHORTEST:
+        if adds and shelf.active and ends is not None and ends - starts < pim.SHORTEST:
             reasons.append("PIM gives nothing for less than five minutes: ask for longer")
         if reasons:
             return Draft(reasons=tuple(reasons))
@@ -101,6 +99,7 @@ class Holds:
             holds=enough if adds else there,
             tier=tier,
             conditions=conditions,
+            undo=arguments if adds else {**arguments, "ends": _end(held)},
         )
         warnings += drafted.warnings
         if adds and held and not enough:
@@ -185,6 +184,12 @@ def _pending(
             continue
         reasons.append(f"{said} ({row['id']}): wait for it, or cancel it in PIM")
     return reasons
+
+
+def _end(held: Sequence[Mapping[str, Any]]) -> str | None:
+    """When what is held would end, as plans have it."""
+    end = pim.end_of(held) if held else None
+    return None if end is None else canonical.moment(end)
 
 
 def _until_before(drafted: Draft, held: Sequence[Mapping[str, Any]]) -> Draft:
