@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import string
@@ -25,6 +26,8 @@ from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.actions.base import Call
 from entra_pipeline.provisioning.errors import ProvisioningError
 from entra_pipeline.provisioning.plans import Operation
+
+log = logging.getLogger(__name__)
 
 LENGTH: Final = 24
 # Without letters and digits that are taken for each other when read aloud or from paper.
@@ -189,12 +192,21 @@ class Sealing:
         self, operation: Operation, call: Call, attempt: str, *, happened: bool | None
     ) -> None:
         """Throw away what was sealed for a write that is known not to have happened."""
-        if call.seals is not None and happened is False and self._vault is not None:
+        if call.seals is None or happened is not False or self._vault is None:
+            return
+        try:
             self._vault.discard(operation.request_id, attempt)
+        except OSError as error:
+            # What became of the write is to be recorded all the same.
+            log.warning("a sealed password that was not set could not be removed: %s", error)
 
     def kept(self, operation: Operation) -> dict[str, str]:
         """What a result says of an operation's sealed passwords; nothing of other operations."""
         if self._vault is None or "recipients" not in operation.arguments:
             return {}
-        kept = self._vault.kept(operation.request_id)
+        try:
+            kept = self._vault.kept(operation.request_id)
+        except OSError as error:
+            log.warning("sealed passwords cannot be looked at: %s", error)
+            return {}
         return {f"sealed:{name}": digest for name, digest in kept.items()}

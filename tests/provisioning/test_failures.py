@@ -24,6 +24,7 @@ from tests.provisioning.clock import Clock
 from tests.provisioning.kinds import KINDS, Kind
 from tests.provisioning.making import grant
 from tests.provisioning.stage import Stage, staged
+from tests.provisioning.walking import steps
 
 KEY = pyrage.x25519.Identity.generate()
 
@@ -160,4 +161,6 @@ def once(stage: Stage, kind: Kind, trouble: Callable[[Stage, str], None]) -> Non
     ended = stage.ledger.request(filed.id)
     assert ended.state is RequestState.DONE, ended.reasons
     assert [kind for kind, _, _ in stage.effects()] == expected
+    # However it was found out: it is ours, so that its end takes it back.
+    assert all(step.added for step in steps(stage, filed))
     assert verify(stage.ledger.database).findings == ()
