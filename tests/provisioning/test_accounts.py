@@ -308,6 +308,20 @@ def test_an_account_is_deleted_and_restored_once_each(stage: Stage) -> None:
     assert "mastered on premises" in refused(stage, DeleteUser(user_id=kept))
 
 
+def test_an_account_whose_name_was_given_away_is_not_restored_and_the_way_is_told(
+    stage: Stage,
+) -> None:
+    body = new()
+    (first,) = stage.done(grant(body=body))
+    user = steps(stage, first)[0].result["id"]
+    stage.done(grant(body=DeleteUser(user_id=user)))
+    (second,) = stage.done(grant(body=body))
+    assert second.state is RequestState.DONE, second.reasons
+    (failed,) = stage.done(grant(body=RestoreUser(user_id=user)))
+    assert failed.state is RequestState.FAILED
+    assert "another account has its user principal name" in failed.reasons[0]
+
+
 def test_a_password_is_rotated_once_a_request(stage: Stage) -> None:
     user = somebody(stage.simulator)
     before = users(stage.simulator)[user]["lastPasswordChangeDateTime"]

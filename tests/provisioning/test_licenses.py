@@ -7,7 +7,7 @@ import pytest
 
 from entra_pipeline.provisioning.plans import Action, Plan
 from entra_pipeline.provisioning.states import OperationState as O
-from entra_pipeline.provisioning.values import Grant, LicenseAccess, Revoke
+from entra_pipeline.provisioning.values import Grant, LicenseAccess, Revoke, Source
 from entra_pipeline.simulator.process import Simulator
 from tests.provisioning.making import grant, guid
 from tests.provisioning.stage import Stage
@@ -135,6 +135,12 @@ def test_a_licence_that_a_group_gives_is_the_groups_to_take(
     access = LicenseAccess(sku_id=state["skuId"])
     said = refused(stage, Revoke(principal_id=user, access=access))
     assert f"by group {state['assignedByGroup']}" in said
+    # The end of a grant whose licence somebody took meanwhile has nothing to take.
+    ending = grant(body=Revoke(principal_id=user, access=access), source=Source.EXPIRY)
+    (filed,) = stage.ledger.file([ending])
+    plan = stage.plan([filed])
+    assert isinstance(plan, Plan)
+    assert plan.operations[0].already
     assert stage.effects() == []
 
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entra_pipeline.msgraph import Written, errors
+from entra_pipeline.provisioning.actions.base import judged
 from entra_pipeline.provisioning.actions.new_groups import numbered, suffix_of
 from entra_pipeline.provisioning.actions.pim import SHELVES, end_of, long_enough, moment
 from entra_pipeline.provisioning.actions.profiles import same
@@ -107,3 +109,25 @@ def test_several_writes_are_done_only_when_all_are(states: list[O]) -> None:
         # Nothing moves any more: it is not tried for ever.
         assert outcome.state is O.REFUSED
     assert not outcome.soon or O.WRITTEN in states
+
+
+@pytest.mark.parametrize(
+    ("error", "happened", "state"),
+    [
+        (errors.AuthenticationError, False, O.RETRYABLE),
+        (errors.ConnectionFailedError, False, O.RETRYABLE),
+        (errors.ConnectionFailedError, None, O.AMBIGUOUS),
+        (errors.ServerError, None, O.AMBIGUOUS),
+        (errors.ThrottledError, False, O.RETRYABLE),
+        (errors.ForbiddenError, False, O.REFUSED),
+        (errors.BadRequestError, False, O.REFUSED),
+    ],
+)
+def test_only_what_graph_says_of_the_write_itself_ends_it(
+    error: type[errors.GraphError], happened: bool | None, state: O
+) -> None:
+    written = Written("a", 0, b"", error("SomeCode", detail="said"), happened)
+    assert judged(written).state is state
+    assert judged(written, advice={"said": "do that"}).detail == str(written.error) + (
+        "; do that" if state is O.REFUSED else ""
+    )

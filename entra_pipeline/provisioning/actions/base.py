@@ -13,7 +13,13 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.msgraph.errors import GraphError, ServerError, ThrottledError
+from entra_pipeline.msgraph.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    GraphError,
+    ServerError,
+    ThrottledError,
+)
 from entra_pipeline.msgraph.writing import GaveUpError
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
@@ -94,7 +100,14 @@ class Handler(Protocol):
         ...
 
 
-RETRIED: Final = (ServerError, ThrottledError, GaveUpError)
+RETRIED: Final = (
+    AuthenticationError,
+    ConnectionFailedError,
+    GaveUpError,
+    ServerError,
+    ThrottledError,
+)
+"""What says nothing of the write itself, where nothing was done: no token, no way, no time."""
 
 
 def judged(

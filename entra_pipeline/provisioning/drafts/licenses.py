@@ -11,7 +11,7 @@ from entra_pipeline.provisioning.drafts.base import Draft, access_operation
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action
 from entra_pipeline.provisioning.reads import Facts, Read
-from entra_pipeline.provisioning.values import Grant, LicenseAccess, Revoke, Tier
+from entra_pipeline.provisioning.values import Grant, LicenseAccess, Revoke, Source, Tier
 
 _HOLDERS = frozenset({"users", "groups"})
 _CLOSED = frozenset({"Suspended", "LockedOut", "Deleted"})
@@ -53,7 +53,8 @@ class Licenses:
                 )
         else:
             reasons = []
-            if off is None and by:
+            # What an end was to take is gone already then: what the group gives was never ours.
+            if off is None and by and filed.request.source is not Source.EXPIRY:
                 reasons.append(
                     f"user {who} has SKU {sku_id} by group {', '.join(by)}: take it out of the "
                     "group, or the licence from the group"
