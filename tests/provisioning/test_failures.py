@@ -16,13 +16,16 @@ import pytest
 
 from entra_pipeline.provisioning.ledger import Ledger, verify
 from entra_pipeline.provisioning.ledger.work import LEASE
+from entra_pipeline.provisioning.planning import Refusal
 from entra_pipeline.provisioning.sealing import SealedFiles
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Mode
 from entra_pipeline.simulator.process import Simulator
+from tests.provisioning import kinds
 from tests.provisioning.clock import Clock
 from tests.provisioning.kinds import KINDS, Kind
 from tests.provisioning.making import grant
+from tests.provisioning.matrix import Matrix
 from tests.provisioning.stage import Stage, staged
 from tests.provisioning.walking import steps
 
@@ -57,9 +60,9 @@ def spoil(stage: Stage, **how: Any) -> None:
             for method in ("POST", "PATCH", "PUT", "DELETE")
         ]
     )
-    stage.worker().apply()
-    reasons = stage.ledger.requests(limit=1)[0].reasons
-    assert stage.simulator.stats()["faults_fired"] == 1, reasons
+    reached = stage.worker().apply()
+    stats = stage.simulator.stats()
+    assert stats["faults_fired"] == 1, (reached, stats["by_route"], stats["by_status"])
     stage.simulator.faults([])
 
 
@@ -135,21 +138,29 @@ TROUBLES: list[Callable[[Stage, str], None]] = [
     ("kind", "trouble"), list(zip(KINDS, itertools.cycle(TROUBLES), strict=False))
 )
 def test_every_kind_comes_through_one_of_the_troubles(
-    stage: Stage, kind: Kind, trouble: Callable[[Stage, str], None]
+    stage: Stage, matrix: Matrix, kind: Kind, trouble: Callable[[Stage, str], None]
 ) -> None:
-    once(stage, kind, trouble)
+    once(stage, matrix, kind, trouble)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_comes_through_every_trouble(
-    stage: Stage, kind: Kind, trouble: Callable[[Stage, str], None]
+    stage: Stage, matrix: Matrix, kind: Kind, trouble: Callable[[Stage, str], None]
 ) -> None:
-    once(stage, kind, trouble)
+    once(stage, matrix, kind, trouble)
 
 
-def once(stage: Stage, kind: Kind, trouble: Callable[[Stage, str], None]) -> None:
+@pytest.fixture(scope="module")
+def matrix() -> Iterator[Matrix]:
+    """What this module's tests find out, as a page when one is wanted."""
+    found = Matrix()
+    yield found
+    found.write()
+
+
+def once(stage: Stage, matrix: Matrix, kind: Kind, trouble: Callable[[Stage, str], None]) -> None:
     body, expected = kind(stage.simulator)
     end = stage.clock() + timedelta(hours=4)
     more = {"expires_at": end} if getattr(body, "mode", Mode.DIRECT) is Mode.PIM_ACTIVE else {}
@@ -164,3 +175,29 @@ def once(stage: Stage, kind: Kind, trouble: Callable[[Stage, str], None]) -> Non
     # However it was found out: it is ours, so that its end takes it back.
     assert all(step.added for step in steps(stage, filed))
     assert verify(stage.ledger.database).findings == ()
+    again = asked_again(stage, body, more)
+    assert (again == "written again") is (kind in NO_STATE)
+    matrix.note(kind.__name__, expected, trouble.__name__, "once")
+    matrix.note(kind.__name__, expected, "twice", again)
+
+
+NO_STATE = (kinds.password, kinds.sessions, kinds.group)
+"""What a second request asks for anew: another password, other sessions, another group."""
+
+
+def asked_again(stage: Stage, body: Any, more: dict[str, Any]) -> str:
+    """What a second request for the same would come to."""
+    (filed,) = stage.ledger.file([grant(body=body, **more)])
+    plan = stage.plan([filed])
+    if isinstance(plan, Refusal):
+        return "refused"
+    return "nothing is written" if plan.operations[0].already else "written again"
+
+
+def test_the_page_of_the_matrix_has_every_kind_and_nothing_that_was_not_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "provisioning-matrix.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [row[0].removeprefix("| ") for row in rows] == [
+        kind.__name__.replace("_", " ") for kind in KINDS
+    ]
+    assert "not run" not in page
