@@ -12,7 +12,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -76,7 +76,7 @@ class Request:
     service: Service
     units: int
     items: int = 1
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     eventual: bool = False
     repeatable: bool = True
     request_id: str | None = None

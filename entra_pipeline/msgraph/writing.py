@@ -17,7 +17,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -66,7 +66,7 @@ class Write:
     id: str
     method: str
     url: str
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
     units: int = 1
     request_id: str | None = None
 
@@ -120,7 +120,8 @@ class Writer:
         """Up to 20 writes in one round trip, independent of each other; results in their order.
 
         Never raises for what Graph or the network do: the results say it. What throttling holds up
-        for longer than the retry policy allows comes back with `happened` False.
+        for longer than the retry policy allows, or until somebody stops us, comes back with
+        `happened` False. Raises what `before` raises when nothing was sent yet.
         """
         items = [batches.BatchItem(write.id, write.url) for write in writes]
         batches.check(items)
@@ -130,8 +131,14 @@ class Writer:
         waited = 0.0
         refusals = 0
         while True:
-            self._pace(sum(write.units for write in waiting))
-            self._before()
+            try:
+                self._pace(sum(write.units for write in waiting))
+                self._before()
+            except Exception:
+                if not found:
+                    raise
+                # Some were done by then, which has to be known: the next call is stopped at once.
+                break
             token, results, pause = self._send(waiting, table, service)
             found.update({result.id: result for result in results})
             again = [w for w in waiting if isinstance(found[w.id].error, ThrottledError)]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from entra_pipeline.msgraph import GraphClient, Write
+from entra_pipeline.msgraph import GraphClient, Write, Written
 from entra_pipeline.msgraph.batch import MAX_ITEMS
 from entra_pipeline.provisioning.actions import HANDLERS, Call, Seen
 from entra_pipeline.provisioning.gate import Gate, GateClosedError
@@ -26,12 +26,15 @@ from entra_pipeline.provisioning.ledger.confirming import Confirming
 from entra_pipeline.provisioning.ledger.steps import Step
 from entra_pipeline.provisioning.ledger.work import Claim, LostClaimError, Outcome, Work
 from entra_pipeline.provisioning.reads import FactReader, UnreadError
+from entra_pipeline.provisioning.sealing import Sealing, SealingError, Vault
 from entra_pipeline.provisioning.states import OperationState, RequestState
 
 log = logging.getLogger(__name__)
 
 _O = OperationState
 _OPEN: Final = frozenset({_O.PLANNED, _O.RETRYABLE, _O.AMBIGUOUS})
+_UNSURE: Final = "unsure"
+"""In an operation's result: an attempt's answer was lost and it did not show."""
 _GOOD: Final = frozenset({_O.WRITTEN, _O.ALREADY, _O.VERIFIED, _O.UNVERIFIED})
 
 
@@ -60,6 +63,7 @@ class _Progress:
     state: RequestState | None = None
     reasons: list[str] = field(default_factory=list)
     again: bool = False
+    wait: timedelta = timedelta(0)
 
     def next_step(self) -> Step | None:
         """The first operation that is not behind us, if the request goes on at all."""
@@ -75,7 +79,13 @@ class Applier:
     """One worker: claims what is due, carries it out, confirms what was written."""
 
     def __init__(
-        self, ledger: Ledger, client: GraphClient, gate: Gate, worker: str, pace: Pace = Pace()
+        self,
+        ledger: Ledger,
+        client: GraphClient,
+        gate: Gate,
+        worker: str,
+        pace: Pace = Pace(),
+        vault: Vault | None = None,
     ) -> None:
         self._ledger = ledger
         self._work = Work(ledger, worker)
@@ -85,6 +95,7 @@ class Applier:
         self._writer = client.writer(gate)
         self._root = client.origin.base
         self._pace = pace
+        self._sealing = Sealing(vault)
 
     # ---- writing -------------------------------------------------------------------------------
 
@@ -168,7 +179,10 @@ class Applier:
                 decided[step.id] = outcome
             elif progress.state is None and not progress.again:
                 call = handler.call(step.operation, seen, self._root)
-                calls[step.id] = (progress, step, call)
+                if call.seals is not None and (reason := self._sealing.against(step.operation)):
+                    progress.state, progress.reasons = RequestState.STALE, [reason]
+                else:
+                    calls[step.id] = (progress, step, call)
         if decided:
             self._record(steps, decided, {})
         for part in _parts(list(calls)):
@@ -177,43 +191,102 @@ class Applier:
     def _without_writing(self, progress: _Progress, step: Step, seen: Seen) -> Outcome | None:
         """What reads alone decide; None when it is to be written, or the request stops here."""
         ambiguous = step.state is _O.AMBIGUOUS
-        if seen.holds:
+        unsure = ambiguous or bool(step.result.get(_UNSURE))
+        if seen.holds and (unsure or not seen.mine):
             # After a lost answer it is ours: before that attempt it was not there.
-            return Outcome(_O.WRITTEN if ambiguous else _O.ALREADY, added=ambiguous)
+            result = {**seen.result, **self._sealing.kept(step.operation)}
+            return Outcome(
+                _O.WRITTEN if ambiguous else _O.ALREADY, added=unsure, result=result or None
+            )
         if ambiguous:
-            # Not to be seen is not proof: replication may be behind. What Graph itself refuses to
-            # do twice may be sent once more, after a while; anything else is a person's to decide.
-            if HANDLERS[step.operation.action].repeatable:
-                return Outcome(_O.RETRYABLE, "it does not show: to be tried once more")
-            progress.state = RequestState.AMBIGUOUS
-            progress.reasons = ["whether it was written cannot be found out: see `show`"]
+            # Not to be seen is not proof: replication may be behind. What Graph refuses to do twice
+            # is sent once more; what it would do twice, only once it would have shown by now;
+            # anything else is a person's to decide.
+            patience = HANDLERS[step.operation.action].again_after
+            if patience is not None and seen.unclear is None:
+                if self._ledger.clock() - step.changed_at < patience:
+                    progress.again = True
+                    return None
+                said = "it does not show: to be tried once more"
+                return Outcome(_O.RETRYABLE, said, result={_UNSURE: True})
+            said = seen.unclear or "whether it was written cannot be found out: see `show`"
+            progress.state, progress.reasons = RequestState.AMBIGUOUS, [said]
             return None
         if seen.against:
             if any(each.state in _GOOD for each in progress.steps.values()):
                 return Outcome(_O.REFUSED, "; ".join(seen.against))
-            progress.state = RequestState.STALE
+            progress.state = RequestState.AMBIGUOUS if unsure else RequestState.STALE
             progress.reasons = list(seen.against)
         return None
 
     def _write(self, calls: Mapping[str, tuple[_Progress, Step, Call]]) -> None:
         self._gate()
-        attempts = self._work.begin([step for _, step, _ in calls.values()])
-        writes = [
-            Write(key, call.method, call.url, call.body, call.units, attempts[key])
-            for key, (_, _, call) in calls.items()
-        ]
-        outcomes = {}
-        try:
-            for result in self._writer.write(writes):
-                step = calls[result.id][1]
-                handler = HANDLERS[step.operation.action]
-                outcomes[result.id] = handler.judge(step.operation, result)
-        except GateClosedError:
-            # Stopped between saying that we write and writing: nothing was sent.
-            outcomes = {key: Outcome(_O.RETRYABLE, "stopped before it was sent") for key in calls}
-            self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
-            raise
-        self._record([(p, s) for p, s, _ in calls.values()], outcomes, attempts)
+        steps = [(progress, step) for progress, step, _ in calls.values()]
+        attempts = self._work.begin([step for _, step in steps])
+        outcomes: dict[str, Outcome] = {}
+        bodies = {}
+        for key, (_, step, call) in calls.items():
+            try:
+                bodies[key] = self._sealing.body(step.operation, call, attempts[key])
+            except SealingError as error:
+                outcomes[key] = Outcome(_O.RETRYABLE, f"nothing was sent: {error}")
+        answers: dict[str, list[Written]] = {key: [] for key in bodies}
+        closed: GateClosedError | None = None
+        for place in range(max((1 + len(calls[key][2].more) for key in bodies), default=0)):
+            writes = [
+                Write(
+                    key,
+                    each.method,
+                    each.url,
+                    bodies[key] if place == 0 else each.body,
+                    each.units,
+                    attempts[key],
+                )
+                for key in bodies
+                for each in (calls[key][2], *calls[key][2].more)[place : place + 1]
+            ]
+            try:
+                for result in self._writer.write(writes):
+                    answers[result.id].append(result)
+            except GateClosedError as error:
+                closed = error
+                break
+        for key, found in answers.items():
+            _, step, call = calls[key]
+            outcomes[key] = self._judge(step, call, attempts[key], found)
+        self._record(steps, outcomes, attempts)
+        if closed is not None:
+            raise closed
+
+    def _judge(self, step: Step, call: Call, attempt: str, found: Sequence[Written]) -> Outcome:
+        """What the answers to a call, and to what belongs to it, mean together."""
+        operation = step.operation
+        handler = HANDLERS[operation.action]
+        whole = (call, *call.more)
+        parts = [handler.judge(operation, each) for each in found]
+        labels = {
+            each.label: part.state.value
+            for each, part in zip(whole, parts, strict=False)
+            if each.label is not None
+        }
+        # Stopped between saying that we write and writing: the rest was not sent.
+        unsent = Outcome(_O.RETRYABLE, "stopped before it was sent")
+        parts += [unsent] * (len(whole) - len(parts))
+        outcome = parts[0] if len(parts) == 1 else together(parts)
+        happened = found[0].happened if found else False
+        self._sealing.settle(operation, call, attempt, happened=happened)
+        result = {**call.result, **(outcome.result or {}), **labels}
+        if outcome.state in _GOOD:
+            result |= self._sealing.kept(operation)
+        written = outcome.state is _O.WRITTEN
+        # What was there already may be what an attempt made whose answer was lost.
+        unsure = outcome.state is _O.ALREADY and bool(step.result.get(_UNSURE))
+        return replace(
+            outcome,
+            added=outcome.added or unsure,
+            detail=call.note if written and call.note else outcome.detail,
+            result=result or None,
+        )
 
     def _record(
         self,
@@ -224,7 +297,12 @@ class Applier:
         """Have the ledger know, and see what it means for the requests."""
         by_window: dict[timedelta, dict[str, Outcome]] = {}
         places = {step.id: (progress, step) for progress, step in steps}
+        merged: dict[str, Outcome] = {}
         for key, outcome in outcomes.items():
+            before = places[key][1].result
+            kept = {**before, **outcome.result} if outcome.result else None
+            merged[key] = replace(outcome, result=kept)
+        for key, outcome in merged.items():
             handler = HANDLERS[places[key][1].operation.action]
             window = self._pace.visible_within or handler.visible_within
             by_window.setdefault(window, {})[key] = outcome
@@ -235,11 +313,18 @@ class Applier:
                 verify_in=self._pace.verify_every,
                 verify_for=window,
             )
-        for key, outcome in outcomes.items():
+        for key, outcome in merged.items():
             progress, step = places[key]
             tried = step.attempts + (key in attempts)
+            result = outcome.result or step.result
             progress.steps[key] = Step(
-                step.id, step.operation, outcome.state, outcome.added, outcome.result or {}, tried
+                step.id,
+                step.operation,
+                outcome.state,
+                self._ledger.clock(),
+                outcome.added,
+                result,
+                tried,
             )
             if outcome.state is _O.REFUSED:
                 progress.state = RequestState.FAILED
@@ -247,7 +332,8 @@ class Applier:
             elif outcome.state is _O.AMBIGUOUS:
                 progress.again = True
             elif outcome.state is _O.RETRYABLE:
-                progress.again = True
+                progress.again = not outcome.soon
+                progress.wait = max(progress.wait, outcome.wait or timedelta(0))
                 if tried >= self._pace.tries:
                     progress.again = False
                     progress.state = RequestState.FAILED
@@ -260,7 +346,8 @@ class Applier:
             key = progress.claim.filed.id
             try:
                 if progress.state is None and progress.again:
-                    self._work.postpone(key, self._ledger.clock() + self._pace.retry_after)
+                    pause = max(self._pace.retry_after, progress.wait)
+                    self._work.postpone(key, self._ledger.clock() + pause)
                     reached[key] = RequestState.APPROVED
                 else:
                     state = progress.state or RequestState.WRITTEN
@@ -287,12 +374,30 @@ class Applier:
             operation = check.step.operation
             try:
                 seen = HANDLERS[operation.action].see(operation, facts)
-                reads[key] = (seen.holds, "; ".join(seen.against) or None)
+                said = None if seen.holds else "; ".join(seen.against) or None
+                reads[key] = (seen.holds, said)
             except UnreadError as error:
                 reads[key] = (None, str(error))
         return self._confirming.verified(
             reads, needed=self._pace.verify_reads, every=self._pace.verify_every
         )
+
+
+def together(parts: Sequence[Outcome]) -> Outcome:
+    """What the parts of one operation come to.
+
+    What was refused counts once nothing of the rest moves any more.
+    """
+    states = [each.state for each in parts]
+    moved = _O.WRITTEN in states
+    details = "; ".join(dict.fromkeys(each.detail for each in parts if each.detail)) or None
+    if _O.AMBIGUOUS in states:
+        return Outcome(_O.AMBIGUOUS, details)
+    if _O.RETRYABLE in states and (moved or _O.REFUSED not in states):
+        return Outcome(_O.RETRYABLE, details, soon=moved and any(each.soon for each in parts))
+    if _O.REFUSED in states or _O.RETRYABLE in states:
+        return Outcome(_O.REFUSED, details)
+    return Outcome(_O.WRITTEN if moved else _O.ALREADY, added=moved)
 
 
 def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -29,21 +29,31 @@ class Refusal:
 
 
 class Planner:
-    """Makes plans for one tenant under one policy. `own_ids`: our own applications' objects."""
+    """Makes plans for one tenant under one policy.
+
+    `own_ids`: our own applications' objects. `recipients`: the keys that new passwords are sealed
+    to; who approves a plan approves them too.
+    """
 
     def __init__(
-        self, tenant_id: str, policy: Policy, reader: FactReader, own_ids: frozenset[str]
+        self,
+        tenant_id: str,
+        policy: Policy,
+        reader: FactReader,
+        own_ids: frozenset[str],
+        recipients: tuple[str, ...] = (),
     ) -> None:
         self._tenant_id = tenant_id.lower()
         self._policy = policy
         self._reader = reader
         self._own_ids = own_ids
+        self._recipients = recipients
 
     def plan(self, batch: Sequence[Filed], now: datetime) -> Plan | Refusal:
         """The plan of a batch, a pure function of requests, facts and policy; or why not."""
         facts = self._reader.read(read for filed in batch for read in first_needs(filed.request))
         facts |= self._reader.read(read for filed in batch for read in needs(filed.request, facts))
-        drafts = {filed.id: draft(filed, facts) for filed in batch}
+        drafts = {filed.id: draft(filed, facts, self._recipients) for filed in batch}
         reasons = {
             filed.id: (*self._forbids(filed, drafts[filed.id], now), *drafts[filed.id].reasons)
             for filed in batch

@@ -261,6 +261,7 @@ class CreateUser(Value):
     @model_validator(mode="after")
     def _not_twice(self) -> CreateUser:
         _refuse_overrides(self.additional_attributes)
+        _refuse_fractions(self.additional_attributes)
         return self
 
     @property
@@ -321,6 +322,17 @@ class UpdateUser(_OfUser):
 
     kind: Literal["update_user"] = "update_user"
     attributes: Annotated[Mapping[str, Any], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> UpdateUser:
+        refused = {"id", "passwordprofile"}
+        if taken := sorted(name for name in self.attributes if name.lower() in refused):
+            raise ValueError(
+                f"attributes must not set {', '.join(taken)}: rotate_password sets passwords, "
+                "which are in no request"
+            )
+        _refuse_fractions(self.attributes)
+        return self
 
 
 class UpdateProfile(_OfUser):
@@ -542,3 +554,14 @@ def _refuse_overrides(attributes: Mapping[str, Any]) -> None:
         raise ValueError(
             f"additional_attributes must not set {', '.join(taken)}: there are fields for those"
         )
+
+
+def _refuse_fractions(value: Any) -> None:
+    """Fractions have no one text for hashes to be taken over; Graph has none here either."""
+    if isinstance(value, float):
+        raise ValueError("numbers must be whole")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            _refuse_fractions(each)

@@ -179,6 +179,26 @@ def test_the_kill_switch_is_looked_at_before_every_round_trip(world: Any) -> Non
     assert len(w.server.seen) == 2
 
 
+def test_what_was_done_before_a_stop_in_the_midst_of_throttling_is_told(world: Any) -> None:
+    looked = []
+
+    def look() -> None:
+        looked.append(len(w.server.seen))
+        if len(looked) > 1:
+            raise RuntimeError("stopped")
+
+    w = world(answers(a=204, b=429, c=404))
+    writer = w.client.writer(look)
+    assert [result.happened for result in writer.write(THREE)] == [True, False, False]
+    assert len(w.server.seen) == 1
+    with pytest.raises(RuntimeError, match="stopped"):
+        writer.write(THREE)
+
+
+def test_what_a_write_carries_is_not_in_its_text() -> None:
+    assert "nurse" not in repr(THREE[2])
+
+
 def test_writes_keep_to_the_quota(world: Any) -> None:
     w = world(answers(a=204, b=204, c=204))
     writer = w.client.writer(allowed, quota=6)

@@ -74,6 +74,16 @@ def written_to() -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture(scope="session")
+def trusting() -> Iterator[Simulator]:
+    """A tenant whose writer may act on everybody's account, and where writes must not meet."""
+    role = "Privileged Authentication Administrator"
+    with running(
+        users=60, groups=40, seed=11, writer=True, writer_roles=(role,), write_conflicts=True
+    ) as simulator:
+        yield simulator
+
+
 @pytest.fixture
 def stage(ledger: Ledger, written_to: Simulator, tmp_path: Path, clock: Clock) -> Iterator[Stage]:
     with staged(ledger, written_to, tmp_path, clock) as opened:

@@ -16,6 +16,7 @@ from entra_pipeline.provisioning.planning import Planner, Refusal
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.reads import FactReader
+from entra_pipeline.provisioning.sealing import Vault
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.sweeping import Swept, sweep
 from entra_pipeline.provisioning.values import Request
@@ -44,6 +45,7 @@ class Stage:
         *,
         policy: Policy | None = None,
         enabled: bool = True,
+        vault: Vault | None = None,
     ) -> None:
         info = simulator.info
         assert info.writer_client_id is not None
@@ -57,17 +59,21 @@ class Stage:
         self.folder, self.clock, self.ledger, self.simulator = folder, clock, ledger, simulator
         self.client = GraphClient.from_settings(self.settings)
         self.policy = policy or Policy()
+        self.vault = vault
+        self.ledger_url: str | Path = ""
         self.gate = Gate(enabled=enabled, stop_file=folder / STOP_FILE, stopped=ledger.stopped)
         self.seen_effects = len(simulator.effects())
 
     def worker(self, name: str = "worker") -> Applier:
-        return Applier(self.ledger, self.client, self.gate, name, PACE)
+        return Applier(self.ledger, self.client, self.gate, name, PACE, self.vault)
 
     def plan(self, filed: Sequence[Filed]) -> Plan | Refusal:
         return self.planner().plan(filed, self.clock())
 
     def planner(self) -> Planner:
-        return Planner(self.settings.tenant_id, self.policy, FactReader(self.client), frozenset())
+        recipients = () if self.vault is None else self.vault.recipients
+        reader = FactReader(self.client)
+        return Planner(self.settings.tenant_id, self.policy, reader, frozenset(), recipients)
 
     def sweep(self) -> Swept:
         return sweep(self.ledger, self.planner())

@@ -7,6 +7,7 @@ import pytest
 
 from entra_pipeline.provisioning.ledger import verify
 from entra_pipeline.provisioning.ledger.work import Work
+from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.states import OperationState as O
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import (
@@ -20,6 +21,7 @@ from entra_pipeline.provisioning.values import (
 from tests.provisioning.making import grant
 from tests.provisioning.stage import Stage
 from tests.provisioning.tenant import Tenant
+from tests.provisioning.walking import walk
 
 READER = "88d8e3e3-8f55-4a1e-953a-9b9898b8876b"  # Directory Readers
 
@@ -88,3 +90,36 @@ def test_granted_again_granted_revoked_again_revoked_and_granted(
             expected.append((effect, access.resource_id, principal))
     assert stage.effects() == expected
     assert verify(stage.ledger.database).findings == ()
+
+
+def test_what_a_group_gives_is_neither_ones_own_nor_taken_from_the_group(
+    stage: Stage, tenant: Tenant
+) -> None:
+    rows = stage.simulator.truth("app_role_assignments")
+    own = {(row["principalId"], row["resourceId"], row["appRoleId"]) for row in rows}
+    offered = {
+        role["id"]
+        for app in tenant.service_principals
+        for role in app.get("appRoles") or ()
+        if role["isEnabled"] and "User" in role["allowedMemberTypes"]
+    }
+    user, group, app, wanted = next(
+        (user, row["principalId"], row["resourceId"], row["appRoleId"])
+        for row in rows
+        if row["principalType"] == "Group" and row["appRoleId"] in offered
+        for user in tenant.members.get(row["principalId"], ())
+        if user in tenant.users and (user, row["resourceId"], row["appRoleId"]) not in own
+    )
+    access = AppAccess(service_principal_id=app, app_role_id=wanted)
+    walk(
+        stage,
+        (Revoke(principal_id=user, access=access), O.ALREADY),
+        (Grant(principal_id=user, access=access), O.WRITTEN),
+        (Revoke(principal_id=user, access=access), O.WRITTEN),
+    )
+    (filed,) = stage.ledger.file([grant(body=Revoke(principal_id=user, access=access))])
+    plan = stage.plan([filed])
+    assert isinstance(plan, Plan)
+    assert plan.warnings == (f"{user} still has {access.entitlement_id} by group {group}",)
+    assert stage.effects() == [("assign_app_role", app, user), ("remove_app_role", app, user)]
+    assert stage.simulator.truth("app_role_assignments") == rows

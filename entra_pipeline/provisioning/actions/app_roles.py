@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.provisioning.actions.base import Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -29,16 +29,37 @@ def resource_url(service_principal_id: str) -> str:
 
 
 def held_url(segment: str, principal_id: str) -> str:
-    """The address of a principal's own app roles, those by groups not among them."""
+    """The address of a principal's app roles. Of a user those of its groups are among them.
+
+    Source: https://learn.microsoft.com/graph/api/user-list-approleassignments
+    """
     return f"/{segment}/{principal_id}/appRoleAssignments?$top=999"
 
 
-def found(assignments: Sequence[dict[str, Any]], resource: str, role: str) -> dict[str, Any] | None:
-    """The assignment of just that role."""
+def found(
+    assignments: Sequence[dict[str, Any]], principal: str, resource: str, role: str
+) -> dict[str, Any] | None:
+    """The principal's own assignment of just that role."""
     for each in assignments:
-        if each["resourceId"] == resource and each["appRoleId"] == role:
+        if (each["principalId"], each["resourceId"], each["appRoleId"]) == (
+            principal,
+            resource,
+            role,
+        ):
             return each
     return None
+
+
+def givers(
+    assignments: Sequence[dict[str, Any]], principal: str, resource: str, role: str
+) -> list[str]:
+    """The groups by which a user has just that role."""
+    return sorted(
+        each["principalId"]
+        for each in assignments
+        if each["principalId"] != principal
+        and (each["resourceId"], each["appRoleId"]) == (resource, role)
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,7 @@ class AppRole:
 
     adds: bool
     visible_within: timedelta = timedelta(minutes=10)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """What the principal has."""
@@ -56,11 +77,12 @@ class AppRole:
     def see(self, operation: Operation, facts: Facts) -> Seen:
         """Whether the assignment is there; its id, which only a look-up tells."""
         arguments = operation.arguments
-        held = facts.items(held_url(arguments["segment"], str(operation.principal_id)))
+        principal = str(operation.principal_id)
+        held = facts.items(held_url(arguments["segment"], principal))
         if held is None:
-            gone = (f"principal {operation.principal_id} does not exist",)
+            gone = (f"principal {principal} does not exist",)
             return Seen(not self.adds, gone if self.adds else ())
-        there = found(held, arguments["resource_id"], arguments["app_role_id"])
+        there = found(held, principal, arguments["resource_id"], arguments["app_role_id"])
         if (there is not None) is self.adds:
             return Seen(True)
         return Seen(False, facts={} if there is None else {"id": there["id"]})

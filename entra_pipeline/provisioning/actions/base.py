@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.msgraph.errors import GraphError, ServerError, ThrottledError
+from entra_pipeline.msgraph.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    GraphError,
+    ServerError,
+    ThrottledError,
+)
 from entra_pipeline.msgraph.writing import GaveUpError
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
@@ -25,22 +32,41 @@ class Seen:
     """What reads say of an operation.
 
     `holds`: its effect is there already. `against`: what of its preconditions is no longer so: then
-    the plan is stale. `facts`: values that the write needs.
+    the plan is stale. `facts`: values that the write needs. `mine`: the effect counts only when a
+    write of ours may have made it; before any it is somebody else's. `unclear`: after a lost
+    answer, why a person has to decide. `result`: what a success leaves behind.
     """
 
     holds: bool
     against: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    mine: bool = False
+    unclear: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A write as Graph wants it: `url` relative to the version root; `units` of the write quota."""
+    """A write as Graph wants it: `url` relative to the version root; `units` of the write quota.
+
+    `seals`: what is sealed together with a new password, which goes into the body as
+    `passwordProfile`. `note`: what the record of a success says. `result`: what is kept whatever
+    comes of it. `more`: writes that belong to it, each sent when the one before was answered; of
+    those that have a `label` the result keeps what became of them.
+    """
 
     method: str
     url: str
     body: Mapping[str, Any] | None = None
     units: int = 1
+    seals: Mapping[str, Any] | None = None
+    note: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    more: tuple[Call, ...] = ()
+
+
+AT_ONCE: Final = timedelta(0)
 
 
 class Handler(Protocol):
@@ -52,8 +78,9 @@ class Handler(Protocol):
         ...
 
     @property
-    def repeatable(self) -> bool:
-        """Whether Graph does nothing when the same is written twice, or refuses it."""
+    def again_after(self) -> timedelta | None:
+        """After a lost answer, for how long the effect must not have shown before it is written
+        once more: zero where Graph refuses to do the same twice; None: a person decides."""
         ...
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
@@ -73,16 +100,27 @@ class Handler(Protocol):
         ...
 
 
-RETRIED: Final = (ServerError, ThrottledError, GaveUpError)
+RETRIED: Final = (
+    AuthenticationError,
+    ConnectionFailedError,
+    GaveUpError,
+    ServerError,
+    ThrottledError,
+)
+"""What says nothing of the write itself, where nothing was done: no token, no way, no time."""
 
 
 def judged(
-    written: Written, *, already: tuple[str, ...] = (), later: tuple[str, ...] = ()
+    written: Written,
+    *,
+    already: tuple[str, ...] = (),
+    later: tuple[str, ...] = (),
+    advice: Mapping[str, str] | None = None,
 ) -> Outcome:
     """The common part of judging an answer.
 
     `already`: parts of messages that mean that it was so before; `later`: that something it needs
-    has not shown yet.
+    has not shown yet; `advice`: parts of refusals -> what to do about them.
     """
     error = written.error
     if error is None:
@@ -94,7 +132,24 @@ def judged(
         return Outcome(OperationState.ALREADY, str(error))
     if isinstance(error, RETRIED) or any(part in said for part in later):
         return Outcome(OperationState.RETRYABLE, str(error))
-    return Outcome(OperationState.REFUSED, str(error))
+    remedies = [remedy for part, remedy in (advice or {}).items() if part in said]
+    return Outcome(OperationState.REFUSED, "; ".join((str(error), *remedies)))
+
+
+ADMINISTRATORS: Final = {
+    "authorization_requestdenied": (
+        "the writing application lacks a permission for this; for an administrator's account, and "
+        "for anybody's password, it needs a directory role too, such as Privileged Authentication "
+        "Administrator: `doctor` says what is missing"
+    )
+}
+"""What to do when Graph lets us not touch an account.
+Source: https://learn.microsoft.com/graph/api/resources/users#who-can-perform-sensitive-actions"""
+
+
+def quoted(text: str) -> str:
+    """A value for an address: within quotes of a filter or key, or as a segment."""
+    return quote(text.replace("'", "''"), safe="@'")
 
 
 def says(error: GraphError) -> str:

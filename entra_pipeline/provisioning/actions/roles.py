@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.provisioning.actions.base import Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -68,7 +68,7 @@ class Role:
 
     adds: bool
     visible_within: timedelta = timedelta(minutes=15)
-    repeatable: bool = True
+    again_after: timedelta | None = AT_ONCE
 
     def reads(self, operation: Operation) -> tuple[Read, ...]:
         """What the principal has; who else, where the last administrators are at stake."""

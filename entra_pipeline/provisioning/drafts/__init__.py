@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from entra_pipeline.provisioning.drafts import accounts, new_groups, profiles
 from entra_pipeline.provisioning.drafts.app_roles import AppRoles
-from entra_pipeline.provisioning.drafts.base import Draft, Family, segment_of
+from entra_pipeline.provisioning.drafts.base import Draft, Family, Task, segment_of
 from entra_pipeline.provisioning.drafts.groups import Groups
+from entra_pipeline.provisioning.drafts.licenses import Licenses
+from entra_pipeline.provisioning.drafts.pim import Holds
 from entra_pipeline.provisioning.drafts.roles import Roles
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.reads import Facts, Read, UnreadError, principal_url
@@ -17,6 +20,28 @@ _FAMILIES: Final[Mapping[tuple[str, Mode], Family]] = {
     ("group", Mode.DIRECT): Groups(),
     ("app", Mode.DIRECT): AppRoles(),
     ("role", Mode.DIRECT): Roles(),
+    ("role", Mode.PIM_ACTIVE): Holds("role"),
+    ("role", Mode.PIM_ELIGIBLE): Holds("role"),
+    ("group", Mode.PIM_ACTIVE): Holds("group"),
+    ("group", Mode.PIM_ELIGIBLE): Holds("group"),
+    ("license", Mode.DIRECT): Licenses(),
+}
+
+_TASKS: Final[Mapping[str, Task]] = {
+    "create_user": accounts.CreateUsers(),
+    "invite_guest": accounts.InviteGuests(),
+    "delete_user": accounts.DeleteUsers(),
+    "restore_user": accounts.RestoreUsers(),
+    "rotate_password": accounts.RotatePasswords(),
+    "enable_user": profiles.Updates(),
+    "disable_user": profiles.Updates(),
+    "update_user": profiles.Updates(),
+    "update_profile": profiles.Updates(),
+    "set_manager": profiles.Managers(),
+    "check_upn": new_groups.Names(),
+    "create_group": new_groups.NewGroups(),
+    "revoke_sessions": accounts.EndSessions(),
+    "revoke_mfa": accounts.RemoveAllMethods(),
 }
 
 
@@ -25,7 +50,7 @@ def first_needs(request: Request) -> tuple[Read, ...]:
     match request.body:
         case Grant() | Revoke():
             return (Read(principal_url(request.body.principal_id)),)
-    return ()
+    return tuple(_TASKS[request.kind].first(request.body))
 
 
 def needs(request: Request, facts: Facts) -> tuple[Read, ...]:
@@ -36,11 +61,15 @@ def needs(request: Request, facts: Facts) -> tuple[Read, ...]:
             segment = segment_of(body.principal_id, facts)
             if family is not None and segment is not None:
                 return tuple(family.needs(body, segment))
-    return ()
+            return ()
+    try:
+        return tuple(_TASKS[request.kind].needs(request.body, facts))
+    except UnreadError:
+        return ()  # the draft says so
 
 
-def draft(filed: Filed, facts: Facts) -> Draft:
-    """What the request would write."""
+def draft(filed: Filed, facts: Facts, recipients: tuple[str, ...] = ()) -> Draft:
+    """What the request would write. `recipients`: the keys that passwords are sealed to."""
     body = filed.request.body
     try:
         match body:
@@ -52,6 +81,8 @@ def draft(filed: Filed, facts: Facts) -> Draft:
                 family = _FAMILIES.get((body.access.type, body.mode))
                 if family is not None:
                     return family.draft(filed, body, segment, facts)
+            case _:
+                return _TASKS[body.kind].draft(filed, body, facts, recipients)
     except UnreadError as error:
         return Draft(reasons=(f"what it rests on cannot be read: {error}",))
     return Draft(reasons=(f"{body.kind} of this kind cannot be carried out by this version",))
@@ -60,8 +91,8 @@ def draft(filed: Filed, facts: Facts) -> Draft:
 def ending(granted: Filed, key: str) -> Request | None:
     """The request that takes a grant back whose end has come; None for what never ends so."""
     body = granted.request.body
-    if not isinstance(body, Grant):
-        return None
+    if not isinstance(body, Grant) or body.mode is not Mode.DIRECT:
+        return None  # PIM ends what it keeps by itself, also what was given a later end since
     return Request(
         body=Revoke(
             principal_id=body.principal_id, access=body.access, mode=body.mode, undoes=granted.id

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from entra_pipeline.provisioning.actions.app_roles import found, held_url, resource_url
+from entra_pipeline.provisioning.actions.app_roles import (
+    found,
+    givers,
+    held_url,
+    resource_url,
+)
 from entra_pipeline.provisioning.drafts.base import Draft, access_operation
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action
@@ -48,8 +54,9 @@ class AppRoles:
         if isinstance(body, Grant) and (reason := _unfit(resource, role, access, segment)):
             return Draft(reasons=(reason,))
         held = facts.items(held_url(segment, body.principal_id)) or []
+        wanted = (body.principal_id, access.service_principal_id, access.app_role_id)
         tier = permission_tier(resource.get("appId"), (role or {}).get("value"))
-        return access_operation(
+        drafted = access_operation(
             filed,
             body,
             (Action.ASSIGN_APP_ROLE, Action.REMOVE_APP_ROLE),
@@ -58,9 +65,14 @@ class AppRoles:
                 "app_role_id": access.app_role_id,
                 "segment": segment,
             },
-            holds=found(held, access.service_principal_id, access.app_role_id) is not None,
+            holds=found(held, *wanted) is not None,
             tier=Tier.ORDINARY if tier is None else Tier(tier),
         )
+        by = givers(held, *wanted)
+        if isinstance(body, Revoke) and by:
+            said = f"{body.principal_id} still has {access.entitlement_id} by group {', '.join(by)}"
+            return replace(drafted, warnings=(*drafted.warnings, said))
+        return drafted
 
 
 def _of(body: Grant | Revoke) -> AppAccess:

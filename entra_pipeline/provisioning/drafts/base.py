@@ -44,6 +44,22 @@ class Family(Protocol):
         ...
 
 
+class Task(Protocol):
+    """Drafts of one kind of request that is not about access."""
+
+    def first(self, body: Any) -> Sequence[Read]:
+        """What has to be read before it is known what else has to be."""
+        ...
+
+    def needs(self, body: Any, facts: Facts) -> Sequence[Read]:
+        """The other reads that a draft needs. May raise UnreadError."""
+        ...
+
+    def draft(self, filed: Filed, body: Any, facts: Facts, recipients: tuple[str, ...]) -> Draft:
+        """The draft. `recipients`: whom passwords are sealed to. May raise UnreadError."""
+        ...
+
+
 def segment_of(principal_id: str, facts: Facts) -> str | None:
     """Where Graph has the principal; None when there is none, or none that can hold access."""
     try:
@@ -61,10 +77,14 @@ def access_operation(
     holds: bool,
     tier: Tier,
     conditions: Sequence[Condition] = (),
+    target_id: str | None = None,
+    undo: Mapping[str, Any] | None = None,
 ) -> Draft:
     """The draft of giving or taking one piece of access.
 
     `actions`: the one that gives and the one that takes; `holds`: the principal has it now.
+    `target_id`: what Graph changes, where that is not what the access is to; `undo`: arguments of
+    the inverse, where those are not the operation's own.
     """
     adds = isinstance(body, Grant)
     warnings = []
@@ -78,12 +98,12 @@ def access_operation(
         request_id=filed.id,
         action=action,
         identity=body.identity,
-        target_id=body.access.resource_id,
+        target_id=target_id or body.access.resource_id,
         principal_id=body.principal_id,
         arguments=arguments,
         preconditions=tuple(conditions),
         already=holds is adds,
         tier=tier,
-        inverse=Inverse(action=opposite, arguments=arguments),
+        inverse=Inverse(action=opposite, arguments=arguments if undo is None else undo),
     )
     return Draft((operation,), warnings=tuple(warnings))

@@ -12,12 +12,12 @@ from entra_pipeline.provisioning.plans import Action, Condition
 from entra_pipeline.provisioning.reads import Facts, Read, kind_of_object, principal_url
 from entra_pipeline.provisioning.values import Grant, GroupAccess, Revoke, Tier
 
-_MEMBERS: Final = {
+MEMBERS: Final = {
     "security": {"user", "group", "serviceprincipal", "device", "orgcontact"},
     "microsoft_365": {"user"},
 }
 """What may be a member. Source: https://learn.microsoft.com/graph/api/group-post-members"""
-_OWNERS: Final = {"user", "serviceprincipal"}
+OWNERS: Final = {"user", "serviceprincipal"}
 _INSTEAD: Final = {
     "dynamic": "its rule decides who is a member: change the rule, or what it looks at",
     "on_premises": "it is mastered on premises: change it there",
@@ -41,30 +41,19 @@ class Groups:
 
     def draft(self, filed: Filed, body: Grant | Revoke, segment: str, facts: Facts) -> Draft:
         """Refused for groups that something else keeps, and for the last owner."""
-        access, adds = _of(body), isinstance(body, Grant)
+        access = _of(body)
         group = facts.document(group_url(access.group_id))
         if group is None:
             return Draft(reasons=(f"there is no group {access.group_id}",))
-        kind = kind_of(group)
-        reasons = []
-        if kind in _INSTEAD and not (kind == "dynamic" and access.relation == "owner"):
-            reasons.append(
-                f"members of group {access.group_id} are not changed here: {_INSTEAD[kind]}"
-            )
-        if adds and not reasons:
-            found = kind_of_object(facts.document(principal_url(body.principal_id)))
-            reasons += _unfit(group, kind, access, found)
+        reasons = judge_group(body, access, group, facts)
         held = facts.items(held_url(segment, body.principal_id, access.relation)) or []
         there = any(each["id"] == access.group_id for each in held)
+        kind = kind_of(group)
         conditions = [Condition(fact="group.kind", subject=access.group_id, value=kind)]
-        if not adds and access.relation == "owner":
-            owners = {each["id"] for each in facts.items(owners_url(access.group_id)) or ()}
-            if there and not owners - {body.principal_id}:
-                reasons.append(
-                    f"{body.principal_id} is the last owner of group {access.group_id}: "
-                    "name another one first"
-                )
-            conditions.append(Condition(fact="owners.others", subject=access.group_id))
+        if access.relation == "owner":
+            found, further = last_owner(body, access, facts, there=there)
+            reasons += found
+            conditions += further
         if reasons:
             return Draft(reasons=tuple(reasons))
         actions = (
@@ -82,6 +71,35 @@ class Groups:
         )
 
 
+def judge_group(
+    body: Grant | Revoke, access: GroupAccess, group: dict[str, Any], facts: Facts
+) -> list[str]:
+    """What the group and the kind of principal have against it."""
+    kind = kind_of(group)
+    if kind in _INSTEAD and not (kind == "dynamic" and access.relation == "owner"):
+        return [f"members of group {access.group_id} are not changed here: {_INSTEAD[kind]}"]
+    if isinstance(body, Revoke):
+        return []
+    found = kind_of_object(facts.document(principal_url(body.principal_id)))
+    return _unfit(group, kind, access, found)
+
+
+def last_owner(
+    body: Grant | Revoke, access: GroupAccess, facts: Facts, *, there: bool
+) -> tuple[list[str], list[Condition]]:
+    """What the last owner has against it, and what must stay so. `there`: the principal owns it."""
+    if isinstance(body, Grant):
+        return [], []
+    owners = {each["id"] for each in facts.items(owners_url(access.group_id)) or ()}
+    reasons = []
+    if there and not owners - {body.principal_id}:
+        reasons.append(
+            f"{body.principal_id} is the last owner of group {access.group_id}: "
+            "name another one first"
+        )
+    return reasons, [Condition(fact="owners.others", subject=access.group_id)]
+
+
 def _of(body: Grant | Revoke) -> GroupAccess:
     assert isinstance(body.access, GroupAccess)  # noqa: S101 - chosen by it
     return body.access
@@ -89,7 +107,7 @@ def _of(body: Grant | Revoke) -> GroupAccess:
 
 def _unfit(group: dict[str, Any], kind: str, access: GroupAccess, found: str) -> list[str]:
     """Why that kind of principal cannot be linked to that kind of group."""
-    fits = _OWNERS if access.relation == "owner" else _MEMBERS.get(kind, set())
+    fits = OWNERS if access.relation == "owner" else MEMBERS.get(kind, set())
     if found not in fits:
         return [f"a {found} cannot be {access.relation} of a {kind} group"]
     if found == "group" and group.get("isAssignableToRole"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from entra_pipeline.provisioning.errors import LedgerError
 from entra_pipeline.provisioning.ledger import schema
 from entra_pipeline.provisioning.ledger.rows import MANY
+from entra_pipeline.provisioning.ledger.schema import moment
 from entra_pipeline.provisioning.plans import Operation, Plan
 from entra_pipeline.provisioning.states import OperationState
 
@@ -23,6 +25,7 @@ class Step:
     id: str
     operation: Operation
     state: OperationState
+    changed_at: datetime
     added: bool = False
     result: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
@@ -34,6 +37,7 @@ def as_step(row: Any, plan: Plan, attempts: int) -> Step:
         id=row.id,
         operation=plan.operations[row.position],
         state=OperationState(row.state),
+        changed_at=moment(row.changed_at),
         added=row.added,
         result={} if row.result is None else json.loads(row.result),
         attempts=attempts,

@@ -63,13 +63,16 @@ class Outcome:
     """What came of one attempt: the operation's state from then on, and why.
 
     `added`: our write made it so. `result`: what later steps need (such as an id that Graph gave);
-    never a secret, never personal data.
+    never a secret, never personal data. `soon`: what is to be tried again needs no waiting;
+    `wait`: it needs more than usual.
     """
 
     state: OperationState
     detail: str | None = None
     added: bool = False
     result: Mapping[str, Any] | None = None
+    soon: bool = False
+    wait: timedelta | None = None
 
 
 class Work:

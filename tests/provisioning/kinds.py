@@ -1,0 +1,205 @@
+"""Requests of every kind, each with the effects that just it has on the simulated tenant."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from entra_pipeline.provisioning.values import (
+    AppAccess,
+    CreateGroup,
+    CreateUser,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    Grant,
+    GroupAccess,
+    InviteGuest,
+    LicenseAccess,
+    Mode,
+    RestoreUser,
+    Revoke,
+    RevokeMfa,
+    RevokeSessions,
+    RoleAccess,
+    RotatePassword,
+    SetManager,
+    UpdateUser,
+)
+from entra_pipeline.simulator.process import Simulator
+from tests.provisioning.people import plain_users, somebody, users
+from tests.provisioning.tenant import Tenant
+
+READER = "88d8e3e3-8f55-4a1e-953a-9b9898b8876b"  # Directory Readers
+_numbers = itertools.count(1)
+
+Kind = Callable[[Simulator], tuple[Any, list[str]]]
+
+
+def member(sim: Simulator) -> tuple[Any, list[str]]:
+    tenant = Tenant(sim)
+    group = next(tenant.plain())
+    access = GroupAccess(group_id=group)
+    return Grant(principal_id=tenant.stranger(group), access=access), ["add_group_member"]
+
+
+def no_member(sim: Simulator) -> tuple[Any, list[str]]:
+    tenant = Tenant(sim)
+    group, user = next(
+        (group, user)
+        for group in tenant.plain()
+        for user in tenant.members.get(group, ())
+        if user in tenant.users
+    )
+    access = GroupAccess(group_id=group)
+    return Revoke(principal_id=user, access=access), ["remove_group_member"]
+
+
+def app_role(sim: Simulator) -> tuple[Any, list[str]]:
+    tenant = Tenant(sim)
+    app, role = tenant.custom_app()
+    held = tenant.holders("app_role_assignments", resourceId=app, appRoleId=role)
+    user = next(user for user in tenant.users if user not in held)
+    access = AppAccess(service_principal_id=app, app_role_id=role)
+    return Grant(principal_id=user, access=access), ["assign_app_role"]
+
+
+def without(sim: Simulator, *collections: str) -> str:
+    """A user whom none of these know."""
+    held = {row["principalId"] for name in collections for row in sim.truth(name)}
+    return next(user for user in plain_users(sim) if user not in held)
+
+
+def role(sim: Simulator) -> tuple[Any, list[str]]:
+    user = without(sim, "role_assignment_schedule_instances")
+    return Grant(principal_id=user, access=RoleAccess(role_definition_id=READER)), ["assign_role"]
+
+
+def pim_role(sim: Simulator) -> tuple[Any, list[str]]:
+    user = without(sim, "role_assignment_schedule_instances")
+    access = RoleAccess(role_definition_id=READER)
+    body = Grant(principal_id=user, access=access, mode=Mode.PIM_ACTIVE)
+    return body, ["assign_role_assignment"]
+
+
+def pim_eligible_owner(sim: Simulator) -> tuple[Any, list[str]]:
+    tenant = Tenant(sim)
+    group = next(tenant.plain())
+    user = without(sim, "group_eligibility_schedule_instances")
+    access = GroupAccess(group_id=group, relation="owner")
+    body = Grant(principal_id=user, access=access, mode=Mode.PIM_ELIGIBLE)
+    return body, ["assign_group_eligibility"]
+
+
+def licence(sim: Simulator) -> tuple[Any, list[str]]:
+    for sku in sim.truth("subscribed_skus"):
+        units = sku["prepaidUnits"]
+        if units["enabled"] + units["warning"] - sku["consumedUnits"] < 1:
+            continue
+        for user in users(sim).values():
+            held = {state["skuId"] for state in user["licenseAssignmentStates"]}
+            if user["usageLocation"] and sku["skuId"] not in held:
+                access = LicenseAccess(sku_id=sku["skuId"])
+                return Grant(principal_id=user["id"], access=access), ["assign_license"]
+    raise AssertionError("no licence to give")
+
+
+def new_user(sim: Simulator) -> tuple[Any, list[str]]:
+    name = f"failing{next(_numbers)}"
+    body = CreateUser(
+        display_name="Failing",
+        mail_nickname=name,
+        user_principal_name=f"{name}@contoso.example",
+        manager=somebody(sim),
+    )
+    return body, ["create_user", "set_manager"]
+
+
+def guest(sim: Simulator) -> tuple[Any, list[str]]:
+    return InviteGuest(mail=f"failing{next(_numbers)}@fabrikam.example"), ["invite_user"]
+
+
+def deletion(sim: Simulator) -> tuple[Any, list[str]]:
+    return DeleteUser(user_id=somebody(sim, "Guest")), ["delete_user"]
+
+
+def restoration(sim: Simulator) -> tuple[Any, list[str]]:
+    item = next(
+        row["id"]
+        for row in sim.truth("deleted_items")
+        if row["@odata.type"] == "#microsoft.graph.user"
+    )
+    return RestoreUser(user_id=item), ["restore_user"]
+
+
+def password(sim: Simulator) -> tuple[Any, list[str]]:
+    known = users(sim)
+    # The one whose password is the oldest: what changed twice in a second looks as if it had once.
+    user = min(
+        (somebody(sim, place=place) for place in range(4)),
+        key=lambda each: str(known[each]["lastPasswordChangeDateTime"]),
+    )
+    return RotatePassword(user_id=user), ["reset_password"]
+
+
+def state(sim: Simulator) -> tuple[Any, list[str]]:
+    user = somebody(sim)
+    body = DisableUser if users(sim)[user]["accountEnabled"] else EnableUser
+    return body(user_id=user), ["update_user"]
+
+
+def properties(sim: Simulator) -> tuple[Any, list[str]]:
+    attributes = {"jobTitle": f"Nurse {next(_numbers)}", "city": None}
+    return UpdateUser(user_id=somebody(sim), attributes=attributes), ["update_user"]
+
+
+def manager(sim: Simulator) -> tuple[Any, list[str]]:
+    user = somebody(sim)
+    now = sim.truth("managers").get(user, [None])
+    now = now[0] if isinstance(now, list) else now
+    other = next(each for each in plain_users(sim) if each not in (user, now))
+    return SetManager(user_id=user, manager=other), ["set_manager"]
+
+
+def group(sim: Simulator) -> tuple[Any, list[str]]:
+    body = CreateGroup(display_name=f"Failing {next(_numbers)}", owner_ids=(somebody(sim),))
+    return body, ["create_group", "add_group_owner"]
+
+
+def sessions(sim: Simulator) -> tuple[Any, list[str]]:
+    known = users(sim)
+    user = min(
+        plain_users(sim), key=lambda each: str(known[each]["signInSessionsValidFromDateTime"])
+    )
+    return RevokeSessions(user_id=user), ["revoke_sessions"]
+
+
+def methods(sim: Simulator) -> tuple[Any, list[str]]:
+    held: dict[str, int] = {}
+    for row in sim.truth("authentication_methods"):
+        held[row["userId"]] = held.get(row["userId"], 0) + 1
+    user = next(user for user in plain_users(sim) if held.get(user) == 3)
+    return RevokeMfa(user_id=user), ["delete_method", "delete_method"]
+
+
+KINDS: list[Kind] = [
+    member,
+    no_member,
+    app_role,
+    role,
+    pim_role,
+    pim_eligible_owner,
+    licence,
+    new_user,
+    guest,
+    deletion,
+    restoration,
+    password,
+    state,
+    properties,
+    manager,
+    group,
+    sessions,
+    methods,
+]
