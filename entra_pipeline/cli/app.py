@@ -147,6 +147,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="entra-pipeline")
+    except KeyboardInterrupt:
+        # Before a command had begun, or when it had ended.
+        output.say("Interrupted.")
+        code = ExitCode.INTERRUPTED
     except CliError as error:
         output.report(error)
         code = error.code
