@@ -66,7 +66,6 @@ def _add(name: str, panel: str, function: Callable[..., None], **more: Any) -> N
             function(*arguments, **options)
         except KeyboardInterrupt:
             # Typer's own answer has been 1 at times, which is a certain no here.
-            output.say("Interrupted.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
     app.command(name, rich_help_panel=panel, help=_help(function), **more)(command)
@@ -149,7 +148,10 @@ def main() -> NoReturn:
         app(prog_name="entra-pipeline")
     except KeyboardInterrupt:
         # Before a command had begun, or when it had ended.
-        output.say("Interrupted.")
+        code = ExitCode.INTERRUPTED
+    except SystemExit as ended:
+        if ended.code != ExitCode.INTERRUPTED:
+            raise
         code = ExitCode.INTERRUPTED
     except CliError as error:
         output.report(error)
@@ -162,6 +164,8 @@ def main() -> NoReturn:
         code = known.code
     else:
         code = ExitCode.OK
+    if code is ExitCode.INTERRUPTED:
+        output.say("Interrupted.")
     sys.exit(int(code))
 
 

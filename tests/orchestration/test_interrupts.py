@@ -27,7 +27,7 @@ def send(main, number, name, file):
     if not file:
         time.sleep(float(name))
     while file:
-        frame = sys._current_frames()[main]
+        frame = sys._current_frames().get(main)
         while frame:
             code, frame = frame.f_code, frame.f_back
             if code.co_name == name and code.co_filename.endswith(file):
