@@ -75,7 +75,6 @@ def _add(
             function(*arguments, **options)
         except KeyboardInterrupt:
             # Typer's own answer has been 1 at times, which is a certain no here.
-            output.say("Interrupted.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
     to.command(name, rich_help_panel=panel, help=_help(function), **more)(command)
@@ -178,6 +177,13 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="entra-pipeline")
+    except KeyboardInterrupt:
+        # Before a command had begun, or when it had ended.
+        code = ExitCode.INTERRUPTED
+    except SystemExit as ended:
+        if ended.code != ExitCode.INTERRUPTED:
+            raise
+        code = ExitCode.INTERRUPTED
     except CliError as error:
         output.report(error)
         code = error.code
@@ -189,6 +195,8 @@ def main() -> NoReturn:
         code = known.code
     else:
         code = ExitCode.OK
+    if code is ExitCode.INTERRUPTED:
+        output.say("Interrupted.")
     sys.exit(int(code))
 
 
