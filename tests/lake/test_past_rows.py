@@ -10,8 +10,8 @@ import pytest
 from entra_pipeline.lake import Lake
 from entra_pipeline.lake.past import PastRows
 from entra_pipeline.tables.model import TEXT, column
-from tests.lake.states import TABLES, THINGS, Row, arrow, moment
 from tests.lake.series import Series
+from tests.lake.states import TABLES, THINGS, Row, arrow, moment
 
 EXTRA = column("extra", TEXT, "Declared since.")
 # SQL, and the same in Python: of key columns, of others, of both, of none.
