@@ -36,11 +36,12 @@ def effective_grants(
     """Every row of the view `effective_grants`, in batches of SCHEMA.
 
     No order is promised unless `ordered`: then equal warehouses give equal rows in equal order, by
-    the warehouse's order of entitlements, then by principal and state. The warehouse is opened for
-    the purpose and closed when the iterator ends or is closed.
+    kind of entitlement, resource, permission and scope, then by principal and state, however the
+    warehouses came about. The warehouse is opened for the purpose and closed when the iterator ends
+    or is closed.
     """
     with Warehouse.open(path) as warehouse:
-        for low, high in _pieces(warehouse, piece_rows):
+        for low, high in _pieces(warehouse, piece_rows, ordered=ordered):
             yield from warehouse.batches(
                 f"""
                 SELECT e.entitlement_id, p.id AS principal_id, p.kind AS principal_kind,
@@ -55,20 +56,24 @@ def effective_grants(
             )
 
 
-def _pieces(warehouse: Warehouse, piece_rows: int) -> Iterator[tuple[int, int]]:
+def _pieces(warehouse: Warehouse, piece_rows: int, *, ordered: bool) -> Iterator[tuple[int, int]]:
     """Runs of entitlement numbers, first and last, whose expansion has at most so many rows."""
+    # Numbers are in the order of what they stand for but for those that a refresh gave out.
+    order = "e.kind, e.resource_id, e.permission, e.scope" if ordered else "c.eix"
     rows = warehouse.query(
-        "SELECT eix, effective_active + effective_eligible FROM internal.counts"
-        " WHERE effective_active + effective_eligible > 0 ORDER BY eix"
+        "SELECT c.eix, c.effective_active + c.effective_eligible AS number,"
+        " row_number() OVER (ORDER BY c.eix) AS place"
+        " FROM internal.counts c JOIN internal.entitlements e ON e.eix = c.eix"
+        f" WHERE number > 0 ORDER BY {order}"
     ).rows
-    low, high, size = -1, -1, 0
-    for eix, number in rows:
-        if low >= 0 and size + number > piece_rows:
+    low, high, size, last = -1, -1, 0, -1
+    for eix, number, place in rows:
+        if low >= 0 and (size + number > piece_rows or place != last + 1):
             yield low, high
             low, size = -1, 0
         if low < 0:
             low = eix
-        high = eix
+        high, last = eix, place
         size += number
     if low >= 0:
         yield low, high

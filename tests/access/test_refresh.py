@@ -16,6 +16,7 @@ import pytest
 
 from entra_pipeline import tables
 from entra_pipeline.access import build
+from entra_pipeline.access.export import effective_grants
 from entra_pipeline.access.questions import CursorError, Warehouse
 from entra_pipeline.lake import Lake
 from entra_pipeline.tables import Status
@@ -326,10 +327,13 @@ def contents(path: Path) -> dict[str, list[str]]:
             ).fetchall()
         ]
         asked = {**{name: f'SELECT * FROM "{name}"' for name in names}, **INSIDE}
-        return {
+        found = {
             name: sorted(map(repr, connection.execute(sql).fetchall()))
             for name, sql in asked.items()
         }
+    batches = effective_grants(path, piece_rows=40, ordered=True)
+    found["export, in order"] = [repr(row) for batch in batches for row in batch.to_pylist()]
+    return found
 
 
 def run(folder: Path, seed: int, rounds: int) -> None:
