@@ -232,7 +232,8 @@ class Story:
         for _ in range(built):
             path = past.warehouse(directory, moment)
             assert_same(asked(path), kept.effective, "effective access of then and the walk then")
-            assert _unequal(exports(path), kept.exports) == [], "other bytes than then"
+            unequal = _unequal(exports(path), kept.exports)
+            assert unequal == [], f"other bytes than then: {unequal}"
             path.unlink()
 
 
