@@ -125,10 +125,14 @@ def deletion(sim: Simulator) -> tuple[Any, list[str]]:
 
 
 def restoration(sim: Simulator) -> tuple[Any, list[str]]:
+    taken = {str(row["userPrincipalName"]).lower() for row in users(sim).values()}
     item = next(
         row["id"]
         for row in sim.truth("deleted_items")
         if row["@odata.type"] == "#microsoft.graph.user"
+        # In the bin the name begins with the id; who has that name by now must keep it.
+        and str(row["userPrincipalName"]).lower().removeprefix(row["id"].replace("-", ""))
+        not in taken
     )
     return RestoreUser(user_id=item), ["restore_user"]
 
