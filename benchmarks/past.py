@@ -69,13 +69,14 @@ def main(say: Callable[[str], None], *, quick: bool) -> tuple[list[Table], list[
             kept += [_command(year, question) for _ in range(ASKED)]
         rows.append(_row("`access --as-of`, cold", cold))
         rows.append(_row("`access --as-of`, its warehouse kept", kept))
-        between = ["diff", asked["half way"].isoformat(), asked["yesterday"].isoformat()]
+        week = asked["yesterday"] - timedelta(days=7)
+        between = ["diff", week.isoformat(), asked["yesterday"].isoformat()]
         comparing = {
             "cold": [_command(year, [*between, "--json"], cold=True)],
-            "both warehouses kept": [_command(year, [*between, "--json"]) for _ in range(ASKED)],
+            "both warehouses kept": [_command(year, [*between, "--json"])],
         }
         for how, runs in comparing.items():
-            rows.append(_row(f"`diff` of half the time, {how}", runs))
+            rows.append(_row(f"`diff` of the last week, {how}", runs))
             say(f"  diff, {how}: {runs[-1].wall_s:.1f} s")
     title = (
         f"The past: {days} daily syncs at {users:,} users, {sum(made['changes'].values()):,} "
