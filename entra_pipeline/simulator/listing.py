@@ -339,11 +339,18 @@ class Lister:
             found = self._directory.collection(listing.collection).get(equalities["id"])
             return [(equalities["id"], found)] if found is not None else []
         pairs: list[tuple[Item, JsonObject]] = []
-        for item in listing.items():
+        for item in self._items(listing, matches):
             found = self.resolve(item, listing.collection)
             if found is not None:
                 pairs.append((item, found))
         return pairs
+
+    def _items(self, listing: Listing, matches: Filter | None) -> Sequence[Item]:
+        """All items, or those named one by one: a few of very many are not looked for in all."""
+        named = matches.memberships.get("id") if matches is not None else None
+        if named is not None and listing.collection is not None and listing.indexed:
+            return named
+        return listing.items()
 
     def resolve(self, item: Item, collection: str | None) -> JsonObject | None:
         """The object behind an item; None if it has gone."""

@@ -71,6 +71,8 @@ class Filter:
     properties: frozenset[str]
     equalities: dict[str, str]
     """Properties that must equal a text for the whole to hold: what an index can answer."""
+    memberships: dict[str, tuple[str, ...]]
+    """Properties that must equal one of some texts for the whole to hold: the same."""
     bounds: tuple[tuple[str, str, str], ...] = ()
     """Property, operator and `instant` of times that must hold for the whole to hold."""
     bounds_only: bool = False
@@ -102,6 +104,7 @@ def compile_filter(text: str, type_name: str, rules: Rules, undeclared: frozense
         parser.advanced,
         frozenset(parser.properties),
         parser.equalities,
+        parser.memberships,
         tuple(parser.bounds),
         len(parser.bounds) == parser.conditions,
     )
@@ -171,6 +174,7 @@ class _Parser:
         self.advanced = False
         self.properties: set[str] = set()
         self.equalities: dict[str, str] = {}
+        self.memberships: dict[str, tuple[str, ...]] = {}
         self.bounds: list[tuple[str, str, str]] = []
         self.conditions = 0
 
@@ -362,6 +366,8 @@ class _Parser:
             self._count_clause()
             values.append(self._value(target))
         self._mark(")")
+        if self._conjunct and all(isinstance(value, str) for value in values):
+            self.memberships[target.name] = tuple(dict.fromkeys(values))
         wanted, get = frozenset(values), target.get
         return lambda row: get(row) in wanted
 
