@@ -39,12 +39,15 @@ if TYPE_CHECKING:
     from entra_pipeline.msgraph import GraphClient
     from entra_pipeline.provisioning.applying import Applier
     from entra_pipeline.provisioning.planning import Planner, Refusal
+    from entra_pipeline.provisioning.sealing import Vault
     from entra_pipeline.provisioning.sweeping import Swept
 
 _TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PLANNABLE: Final = frozenset(
     state for state, moves in REQUEST_MOVES.items() if RequestState.PLANNED in moves
 )
+SEALED: Final = "sealed"
+"""The directory of sealed passwords in the data directory."""
 AT_ONCE: Final = 200
 """Requests that a worker claims at once."""
 
@@ -178,7 +181,18 @@ class Provisioning:
         from entra_pipeline.provisioning.reads import FactReader
 
         reader = FactReader(self.reader)
-        return Planner(self.tenant_id, self.policy, reader, self._own_ids)
+        recipients = self._settings.seal_to
+        return Planner(self.tenant_id, self.policy, reader, self._own_ids, recipients)
+
+    @property
+    def vault(self) -> Vault | None:
+        """Where sealed passwords are kept; None when the settings name nobody to seal them to."""
+        from entra_pipeline.provisioning.sealing import SealedFiles
+
+        settings = self._settings
+        if not settings.seal_to:
+            return None
+        return SealedFiles(settings.data_dir.absolute() / SEALED, settings.seal_to)
 
     @functools.cached_property
     def _own_ids(self) -> frozenset[str]:
@@ -202,7 +216,7 @@ class Provisioning:
             verify_reads=settings.verify_reads,
         )
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        return Applier(self.ledger, self.writer, self.gate(), name, pace)
+        return Applier(self.ledger, self.writer, self.gate(), name, pace, self.vault)
 
     # ---- asking, planning, approving -----------------------------------------------------------
 
