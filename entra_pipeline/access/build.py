@@ -200,37 +200,47 @@ def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
             if not refreshing.has_work(connection):
                 return _count(connection, "internal.closure")
             refreshing.forget_closure(connection)
-        edges = connection.execute(
-            "SELECT member_ix, group_ix, state FROM internal.nesting"
-        ).fetchall()
-        found = nesting.close(edges, row_budget=row_budget)
-        condensed = bool(found.component)
+        return close(connection, row_budget=row_budget)
+
+
+def close(
+    connection: duckdb.DuckDBPyConnection,
+    edges: str = "internal.nesting",
+    *,
+    row_budget: int = nesting.ROW_BUDGET,
+) -> int:
+    """Make `internal.closure` of a table of edges. Returns the number of stored rows."""
+    found = nesting.close(
+        connection.execute(f"SELECT member_ix, group_ix, state FROM {edges}").fetchall(),
+        row_budget=row_budget,
+    )
+    condensed = bool(found.component)
+    _store(
+        connection,
+        "condensed_closure" if condensed else "closure",
+        {
+            "group_ix": np.frombuffer(found.group, np.int32),
+            "member_ix": np.frombuffer(found.member, np.int32),
+            "state": np.frombuffer(found.state, np.int8),
+            "depth": np.frombuffer(found.depth, np.int32),
+            "paths": np.frombuffer(found.paths, np.int64),
+            "exact": np.frombuffer(found.exact, np.int8).astype(bool),
+            "on_cycle": np.frombuffer(found.on_cycle, np.int8).astype(bool),
+        },
+        "group_ix, member_ix, state",
+    )
+    if condensed:
         _store(
             connection,
-            "condensed_closure" if condensed else "closure",
+            "components",
             {
-                "group_ix": np.frombuffer(found.group, np.int32),
-                "member_ix": np.frombuffer(found.member, np.int32),
-                "state": np.frombuffer(found.state, np.int8),
-                "depth": np.frombuffer(found.depth, np.int32),
-                "paths": np.frombuffer(found.paths, np.int64),
-                "exact": np.frombuffer(found.exact, np.int8).astype(bool),
-                "on_cycle": np.frombuffer(found.on_cycle, np.int8).astype(bool),
+                "ix": np.array(list(found.component), np.int32),
+                "representative": np.array(list(found.component.values()), np.int32),
             },
-            "group_ix, member_ix, state",
+            "ix",
         )
-        if condensed:
-            _store(
-                connection,
-                "components",
-                {
-                    "ix": np.array(list(found.component), np.int32),
-                    "representative": np.array(list(found.component.values()), np.int32),
-                },
-                "ix",
-            )
-            connection.execute(script("closure"))
-        return len(found)
+        connection.execute(script("closure"))
+    return len(found)
 
 
 def counts(stage: Path) -> int:
