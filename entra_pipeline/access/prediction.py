@@ -67,9 +67,9 @@ class Prediction:
     `gained` and `lost` have the most dangerous, up to the number asked for; the counts are of all.
     `kept`: what facts that go brought to their own principals, and other paths still do.
     `unseen`: facts about a principal or an entitlement that the warehouse does not know;
-    `otherwise`: facts that are so already, or that go and are not there. `watched`: by principal,
-    the watched entitlements that those who gain one hold afterwards. `total`: effective access in
-    all.
+    `otherwise`: facts that are so already, or that go and are not there. `watched`: of those who
+    gain a watched entitlement, which they gain and which they hold afterwards. `total`: effective
+    access in all, as of the warehouse.
     """
 
     gained: tuple[Held, ...]
@@ -79,7 +79,7 @@ class Prediction:
     lost_count: int
     unseen: tuple[Fact, ...]
     otherwise: tuple[Fact, ...]
-    watched: dict[str, frozenset[str]]
+    watched: dict[str, tuple[frozenset[str], frozenset[str]]]
     total: int
 
 
@@ -127,7 +127,7 @@ class _Compared:
     lines: tuple[Held, ...]
     count: int
     kept: tuple[Held, ...]
-    watched: dict[str, frozenset[str]]
+    watched: dict[str, tuple[frozenset[str], frozenset[str]]]
 
 
 @contextmanager
@@ -278,7 +278,7 @@ def _lines(
 
 def _watched(
     cursor: duckdb.DuckDBPyConnection, here: str, watch: Sequence[str]
-) -> dict[str, frozenset[str]]:
+) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     if not watch:
         return {}
     cursor.execute(
@@ -293,10 +293,18 @@ def _watched(
         """
     )
     _held(cursor, here, "watched")
+    found = _by_principal(_lines(cursor, "SELECT eix, pix, state FROM held_watched"))
+    gained = _by_principal(
+        _lines(cursor, "SELECT eix, pix, state FROM differing SEMI JOIN watched USING (eix)")
+    )
+    return {who: (ids, found[who]) for who, ids in gained.items()}
+
+
+def _by_principal(lines: Iterable[Held]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for held in _lines(cursor, "SELECT eix, pix, state FROM held_watched"):
+    for held in lines:
         found.setdefault(held.principal_id, set()).add(held.entitlement_id)
-    return {key: frozenset(ids) for key, ids in found.items()}
+    return {who: frozenset(ids) for who, ids in found.items()}
 
 
 def _strange(

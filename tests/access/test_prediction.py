@@ -112,11 +112,11 @@ def foretold(folder: Path, tenant: Tenant, facts: list[Fact], since: list[Fact])
     assert told(found.lost) == was - will_be
     assert not [fact for fact in found.unseen if fact.adds]
     assert told(found.kept) <= will_be
-    for who, watched in found.watched.items():
-        assert watched == {what for one, what, _ in will_be if one == who} & {
-            "app:sp1:a0",
-            "role:r0@/",
-        }
+    watch = {"app:sp1:a0", "role:r0@/"}
+    new = {one[:2] for one in will_be - was if one[1] in watch}
+    assert {(who, what) for who, (ids, _) in found.watched.items() for what in ids} == new
+    for who, (_, held) in found.watched.items():
+        assert held == {what for one, what, _ in will_be if one == who} & watch
     if not since:
         assert found.total == len(was)
 
