@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -86,6 +87,8 @@ def load(
             elif table.name == IN_NUMBERS:
                 # Read by the next step straight from the files: their rows need no second home.
                 _copy(connection, table, files.get(table.name, ()), "VIEW", "internal.read_members")
+        for table in tables.LEDGER.values():
+            _copy(connection, table, files.get(table.name, ()), "TABLE", table.name)
         for name in _BOOKS:
             connection.register("nothing", tables.get(name).schema().empty_table())
             connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM nothing")
@@ -113,11 +116,13 @@ def refresh(
     syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
     longest: timedelta | None = None,
+    ledger: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> bool:
     """Start a stage from the published warehouse and what changed in the lake since.
 
     False, and no stage, when that cannot be done, would not be cheaper than `load`, or when the
-    last whole build is longer ago than `longest`: the log says why. The steps that follow are
+    last whole build is longer ago than `longest`: the log says why. `ledger`: the files of the
+    tables that the ledger of provisioning became. The steps that follow are
     those of a whole build.
     """
     for leftover in (stage, Path(f"{stage}.wal")):
@@ -129,6 +134,13 @@ def refresh(
     with writing(stage) as connection:
         for name in (*_BOOKS, "internal.reading_times"):
             connection.execute(f"DELETE FROM {name}")
+        for name in tables.LEDGER:
+            connection.execute(f"DELETE FROM {name}")
+            if paths := ledger.get(name):
+                listed = ", ".join(map(literal, paths))
+                connection.execute(
+                    f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet([{listed}])"
+                )
         _keep_books(connection, statuses, syncs, times)
     return True
 
@@ -200,37 +212,47 @@ def closure(stage: Path, *, row_budget: int = nesting.ROW_BUDGET) -> int:
             if not refreshing.has_work(connection):
                 return _count(connection, "internal.closure")
             refreshing.forget_closure(connection)
-        edges = connection.execute(
-            "SELECT member_ix, group_ix, state FROM internal.nesting"
-        ).fetchall()
-        found = nesting.close(edges, row_budget=row_budget)
-        condensed = bool(found.component)
+        return close(connection, row_budget=row_budget)
+
+
+def close(
+    connection: duckdb.DuckDBPyConnection,
+    edges: str = "internal.nesting",
+    *,
+    row_budget: int = nesting.ROW_BUDGET,
+) -> int:
+    """Make `internal.closure` of a table of edges. Returns the number of stored rows."""
+    found = nesting.close(
+        connection.execute(f"SELECT member_ix, group_ix, state FROM {edges}").fetchall(),
+        row_budget=row_budget,
+    )
+    condensed = bool(found.component)
+    _store(
+        connection,
+        "condensed_closure" if condensed else "closure",
+        {
+            "group_ix": np.frombuffer(found.group, np.int32),
+            "member_ix": np.frombuffer(found.member, np.int32),
+            "state": np.frombuffer(found.state, np.int8),
+            "depth": np.frombuffer(found.depth, np.int32),
+            "paths": np.frombuffer(found.paths, np.int64),
+            "exact": np.frombuffer(found.exact, np.int8).astype(bool),
+            "on_cycle": np.frombuffer(found.on_cycle, np.int8).astype(bool),
+        },
+        "group_ix, member_ix, state",
+    )
+    if condensed:
         _store(
             connection,
-            "condensed_closure" if condensed else "closure",
+            "components",
             {
-                "group_ix": np.frombuffer(found.group, np.int32),
-                "member_ix": np.frombuffer(found.member, np.int32),
-                "state": np.frombuffer(found.state, np.int8),
-                "depth": np.frombuffer(found.depth, np.int32),
-                "paths": np.frombuffer(found.paths, np.int64),
-                "exact": np.frombuffer(found.exact, np.int8).astype(bool),
-                "on_cycle": np.frombuffer(found.on_cycle, np.int8).astype(bool),
+                "ix": np.array(list(found.component), np.int32),
+                "representative": np.array(list(found.component.values()), np.int32),
             },
-            "group_ix, member_ix, state",
+            "ix",
         )
-        if condensed:
-            _store(
-                connection,
-                "components",
-                {
-                    "ix": np.array(list(found.component), np.int32),
-                    "representative": np.array(list(found.component.values()), np.int32),
-                },
-                "ix",
-            )
-            connection.execute(script("closure"))
-        return len(found)
+        connection.execute(script("closure"))
+    return len(found)
 
 
 def counts(stage: Path) -> int:
@@ -403,7 +425,7 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
     }
     statements = []
-    for table in tables.TABLES.values():
+    for table in (*tables.TABLES.values(), *tables.LEDGER.values()):
         if table.name not in views | stored:
             continue
         name = quote(table.name)

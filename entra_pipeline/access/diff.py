@@ -193,6 +193,7 @@ def _compare(
     connection: duckdb.DuckDBPyConnection, principal: str | None, entitlement: str | None
 ) -> list[tuple[Any, ...]]:
     connection.execute(script("diff"))
+    connection.execute(script("brought"))
     for side in ("here", "there"):
         held = script("held")
         for name in ("side.", "pairs_side", "held_side"):

@@ -82,7 +82,10 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 # About the pipeline, or about the warehouse itself: whole by their nature.
-_OWN: Final = frozenset({"syncs", "table_status", "warehouse", "reading_times", "usage_coverage"})
+_LEDGER: Final = ("requests", "plans", "operations", "approvals", "audit")
+_OWN: Final = frozenset(
+    {"syncs", "table_status", "warehouse", "reading_times", "usage_coverage", *_LEDGER}
+)
 
 
 def of_stored(names: Iterable[str], known: Collection[str]) -> list[str]:

@@ -7,6 +7,8 @@ the version that the table names; and the books by SQLite's own means, before th
 copy is at worst what a sync that was killed leaves: tables newer than the books say, which
 questions about the past undo and the next sync goes on from.
 
+Passwords are copied as they are kept: sealed.
+
 Left out: warehouses of the past (they are built again when asked for), Dagster's records, locks,
 and the signed-in administrator's token.
 
@@ -19,7 +21,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +38,7 @@ from entra_pipeline.lake.metadata import load
 # grace. Then the version is no longer the current one, and the current one is taken.
 _ATTEMPTS: Final = 5
 _MARK: Final = "tenant.json"
+_SEALED: Final = "sealed"
 _PARTS: Final = ("_changes", "_checkpoints")
 
 
@@ -78,6 +81,11 @@ def backup(directory: DataDirectory, target: Path) -> Copied:
 def _copy_all(directory: DataDirectory, target: Path) -> int:
     for database in sorted(directory.path.glob("*.sqlite")):
         _copy_database(database, target / database.name)
+    # After the ledger, so that what it names is there.
+    for sealed in sorted((directory.path / _SEALED).glob("*.age")):
+        (target / _SEALED).mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):  # of a write that did not happen
+            _copy_file(sealed, target / _SEALED / sealed.name)
     (target / "lake").mkdir(mode=0o700)
     (target / "warehouse").mkdir(mode=0o700)
     names = {folder.name for folder in directory.lake.iterdir() if (folder / "_delta_log").is_dir()}

@@ -33,7 +33,7 @@ from entra_pipeline.lake import (
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.settings import Settings
-from entra_pipeline.tables import TABLES, Status
+from entra_pipeline.tables import LEDGER, TABLES, Status
 
 # Tags of a Dagster run: the sync that it is in the books, and the data directory that it locked.
 SYNC_TAG: Final = "entra_pipeline/sync_id"
@@ -271,12 +271,37 @@ class Sync:
         records = self.records()
         link = self.directory.warehouse_link
         longest = timedelta(days=self.settings.full_read_days)
+        ledger = self._ledger()
         if self.follows and build.refresh(
-            self.stage, link, self.lake, self.known(), syncs=records, longest=longest
+            self.stage,
+            link,
+            self.lake,
+            self.known(),
+            syncs=records,
+            longest=longest,
+            ledger=ledger,
         ):
             return True
-        build.load(self.stage, self.files(), self.known(), syncs=records, lake=self.lake)
+        files = {**self.files(), **ledger}
+        build.load(self.stage, files, self.known(), syncs=records, lake=self.lake)
         return False
+
+    def _ledger(self) -> dict[str, list[str]]:
+        """Files of what the ledger of provisioning is now; of the last time, if it is silent."""
+        from entra_pipeline.provisioning.ledger.export import to_lake
+        from entra_pipeline.provisioning.service import Provisioning
+
+        lake = Lake(self.directory.lake, LEDGER)
+        with Provisioning(self.settings) as opened:
+            file = opened.ledger_file
+            if file is None or file.exists():
+                try:
+                    now = datetime.now(UTC)
+                    to_lake(opened.ledger, lake, sync_id=self.sync_id, as_of=now)
+                except Exception as error:
+                    # A sync is there for the tenant: what was exported before stays.
+                    log.warning("the ledger was not exported: %s", type(error).__name__)
+        return {name: lake.files(name) for name in LEDGER}
 
     def require_stage(self) -> None:
         """Raise when an earlier step of this very run did not build the stage."""

@@ -35,6 +35,7 @@ def checks(settings: Settings) -> Iterator[Line]:
                 f"all writing is stopped by {opened.stop_file}",
                 "`entra-pipeline resume` lets it go on.",
             )
+        yield _sealing(settings)
         yield from _writer(opened, settings)
 
 
@@ -69,6 +70,17 @@ def _ledger(opened: Provisioning) -> Line:
             "`entra-pipeline resume` lets it go on.",
         )
     return "ledger", "ok", opened.ledger.database.engine.url.render_as_string(), None
+
+
+def _sealing(settings: Settings) -> Line:
+    if keys := len(settings.seal_to):
+        return "new passwords", "ok", f"sealed to {keys} key{'s' if keys > 1 else ''}", None
+    return (
+        "new passwords",
+        "warning",
+        "nobody to seal them to: accounts are not made and passwords not changed",
+        "Name public keys of those who may read them in ENTRA_SEAL_TO (`age-keygen`).",
+    )
 
 
 def _writer(opened: Provisioning, settings: Settings) -> Iterator[Line]:

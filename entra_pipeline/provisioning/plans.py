@@ -108,8 +108,8 @@ class Change(Value):
 class Delta(Value):
     """What a plan means for effective access.
 
-    `remains`: what a revoke does not take, because another path leads there. `known`: False when a
-    table that tells is incomplete; `unknown` says which.
+    `gained` and `lost` list the most dangerous, the counts are of all. `remains`: what a revoke
+    does not take, because another path leads there. `unknown`: what all this does not say, and why.
     """
 
     gained: tuple[Change, ...] = ()

@@ -25,6 +25,7 @@ judging a plan by it (`guards`).
       plan: {gained: 500, lost: 200}
       hour: {lost: 500}
       day: {lost: 1000, lost_percent: 2}
+    oldest_facts: 24h                               # tables read before are too old to be sure of
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Conflict(Value):
 class Limit(Value):
     """The most effective access that may change; None: no limit of that sort.
 
-    `lost_percent`: of the effective access that there is in all.
+    `lost_percent`: of the effective access that there is in all, though never less than 100.
     """
 
     gained: Count | None = None
@@ -178,6 +179,7 @@ class Policy(Value):
     protected: Protected = Protected()
     conflicts: tuple[Conflict, ...] = ()
     limits: Limits = Limits()
+    oldest_facts: Span | None = timedelta(hours=24)
 
     @model_validator(mode="after")
     def _known(self) -> Policy:

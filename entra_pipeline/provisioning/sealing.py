@@ -26,6 +26,7 @@ from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.actions.base import Call
 from entra_pipeline.provisioning.errors import ProvisioningError
 from entra_pipeline.provisioning.plans import Operation
+from entra_pipeline.settings.recipients import check
 
 log = logging.getLogger(__name__)
 
@@ -76,22 +77,10 @@ def new_password() -> str:
 
 def check_recipients(recipients: Iterable[str]) -> tuple[str, ...]:
     """The public keys, sorted, each once. SealingError for what is none."""
-    found = sorted({each.strip() for each in recipients if each.strip()})
-    for place, each in enumerate(found, 1):
-        # What is no public key is not repeated: it may be somebody's secret key.
-        if each.upper().startswith("AGE-SECRET-KEY"):
-            raise SealingError(
-                f"recipient {place} is a secret key: name the public one (age1…), and make a new "
-                "pair, for this one is no secret any more"
-            )
-        try:
-            pyrage.x25519.Recipient.from_str(each)
-        except pyrage.RecipientError:
-            raise SealingError(
-                f"recipient {place} is not an age X25519 public key (age1…, as `age-keygen` "
-                "prints it)"
-            ) from None
-    return tuple(found)
+    try:
+        return check(recipients)
+    except ValueError as error:
+        raise SealingError(str(error)) from None
 
 
 def seal(document: Mapping[str, Any], recipients: Iterable[str]) -> bytes:

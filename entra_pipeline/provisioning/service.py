@@ -15,7 +15,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,25 +26,30 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from entra_pipeline.provisioning import approving
 from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
-from entra_pipeline.provisioning.ledger import Filed, Ledger, looking
+from entra_pipeline.provisioning.ledger import Filed, Ledger, looking, recent
 from entra_pipeline.provisioning.ledger.diverting import divert
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
 from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
-from entra_pipeline.provisioning.values import Identity, Request
+from entra_pipeline.provisioning.values import Identity, Request, Source
 from entra_pipeline.provisioning.writer import writer_settings
 from entra_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from entra_pipeline.access.prediction import Fact
     from entra_pipeline.msgraph import GraphClient
     from entra_pipeline.provisioning.applying import Applier
+    from entra_pipeline.provisioning.guards import Amount
     from entra_pipeline.provisioning.planning import Planner, Refusal
+    from entra_pipeline.provisioning.sealing import Vault
     from entra_pipeline.provisioning.sweeping import Swept
 
 _TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PLANNABLE: Final = frozenset(
     state for state, moves in REQUEST_MOVES.items() if RequestState.PLANNED in moves
 )
+SEALED: Final = "sealed"
+"""The directory of sealed passwords in the data directory."""
 AT_ONCE: Final = 200
 """Requests that a worker claims at once."""
 
@@ -178,7 +183,18 @@ class Provisioning:
         from entra_pipeline.provisioning.reads import FactReader
 
         reader = FactReader(self.reader)
-        return Planner(self.tenant_id, self.policy, reader, self._own_ids)
+        recipients = self._settings.seal_to
+        return Planner(self.tenant_id, self.policy, reader, self._own_ids, recipients)
+
+    @property
+    def vault(self) -> Vault | None:
+        """Where sealed passwords are kept; None when the settings name nobody to seal them to."""
+        from entra_pipeline.provisioning.sealing import SealedFiles
+
+        settings = self._settings
+        if not settings.seal_to:
+            return None
+        return SealedFiles(settings.data_dir.absolute() / SEALED, settings.seal_to)
 
     @functools.cached_property
     def _own_ids(self) -> frozenset[str]:
@@ -202,7 +218,7 @@ class Provisioning:
             verify_reads=settings.verify_reads,
         )
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        return Applier(self.ledger, self.writer, self.gate(), name, pace)
+        return Applier(self.ledger, self.writer, self.gate(), name, pace, self.vault)
 
     # ---- asking, planning, approving -----------------------------------------------------------
 
@@ -210,10 +226,14 @@ class Provisioning:
         """File requests as one batch. RequestError when they are not well formed together."""
         return self.ledger.file(requests)
 
-    def plan(self, key: str) -> tuple[list[Filed], Plan | Refusal]:
+    def plan(
+        self, key: str, leave: Mapping[str, int] | None = None
+    ) -> tuple[list[Filed], Plan | Refusal]:
         """Plan the batch of a request or batch id and keep the outcome in the ledger.
 
-        Raises NotFoundError, and TransitionError when nothing of the batch can be planned.
+        `leave`: numbers of effective access `gained` and `lost` that the plan asks leave for, in
+        place of the policy's limits. Raises NotFoundError, and TransitionError when nothing of the
+        batch can be planned.
         """
         from entra_pipeline.provisioning.planning import Refusal
 
@@ -223,7 +243,7 @@ class Provisioning:
         if not batch:
             states = ", ".join(sorted({str(filed.state) for filed in whole}))
             raise TransitionError(f"{key} cannot be planned: its requests are {states}")
-        plan = self._planned(batch)
+        plan = self._planned(batch, leave or {})
         if isinstance(plan, Refusal):
             held = {filed.id: plan.reasons.get(filed.id, ()) for filed in batch}
             return self.ledger.refuse(held), plan
@@ -241,13 +261,70 @@ class Provisioning:
         batch = self.ledger.batch(looking.batch_of(self.ledger, key))
         return self._planned(batch)
 
-    def _planned(self, batch: Sequence[Filed]) -> Plan | Refusal:
-        from entra_pipeline.provisioning.remaining import with_remaining
+    def _planned(
+        self, batch: Sequence[Filed], leave: Mapping[str, int] | None = None
+    ) -> Plan | Refusal:
+        from entra_pipeline.provisioning import effects, guards
+        from entra_pipeline.provisioning.planning import Refusal
 
-        plan = self.planner().plan(batch, self.ledger.clock())
+        now, policy = self.ledger.clock(), self.policy
+        plan = self.planner().plan(batch, now)
         if not isinstance(plan, Plan):
             return plan
-        return with_remaining(plan, batch, self._settings.data_dir / "warehouse.duckdb")
+        warehouse = self._settings.data_dir / "warehouse.duckdb"
+        since = effects.since(effects.read_times(warehouse))
+        written = [] if since is None else self._written(since, {filed.id for filed in batch})
+        found = effects.effects(
+            plan,
+            batch,
+            warehouse,
+            written=written,
+            watch={
+                each for conflict in policy.conflicts for side in conflict.sides for each in side
+            },
+            oldest=None if policy.oldest_facts is None else now - policy.oldest_facts,
+        )
+        leave = leave or {}
+        reasons = guards.against(policy, found, batch, now)
+        amount = guards.Amount(found.delta.gained_count, found.delta.lost_count)
+        if all(filed.request.source is not Source.EXPIRY for filed in batch):
+            for said in guards.too_much(policy, amount, self._before(now), found.total, leave):
+                reasons.setdefault(batch[0].id, []).append(said)
+        if reasons:
+            return Refusal({key: tuple(said) for key, said in reasons.items()})
+        fields = {name: getattr(plan, name) for name in Plan.model_fields}
+        # Who asks for more than the policy's limits needs somebody to agree.
+        needed = max(plan.approvals_needed, 1) if leave else plan.approvals_needed
+        more = {
+            "delta": found.delta,
+            "facts_as_of": found.facts_as_of,
+            "limits": dict(leave),
+            "approvals_needed": needed,
+        }
+        return Plan(**{**fields, **more})
+
+    def _written(self, since: datetime, but: set[str]) -> list[Fact]:
+        """What has come true since the last sync, and what approved grants will make true."""
+        from entra_pipeline.access.prediction import EVERYTHING, Fact
+        from entra_pipeline.provisioning import effects
+
+        found = []
+        for done in recent.written(self.ledger, since, but):
+            if done.kind in ("grant", "revoke"):
+                fact = effects.fact_of(done.identity, adds=done.kind == "grant")
+            else:
+                fact = Fact(False, EVERYTHING, str(done.target_id))
+            found += [fact] if fact is not None else []
+        return found
+
+    def _before(self, now: datetime, but: str | None = None) -> dict[str, Amount]:
+        """What other plans change within the hour and the day."""
+        from entra_pipeline.provisioning.guards import Amount
+
+        return {
+            name: Amount(*recent.changed(self.ledger, now - window, but))
+            for name, window in (("hour", timedelta(hours=1)), ("day", timedelta(days=1)))
+        }
 
     def file_once(self, request: Request, key: str) -> Filed:
         """File a request under `key`, unless what was filed under it has not ended yet."""
@@ -272,9 +349,19 @@ class Provisioning:
         """Approve a plan. NotApprovedError when the policy has something against who it is."""
         plan, batch = self.waiting_plan(key, plan_hash)
         said = self.ledger.approvals(plan.hash)
-        if reasons := approving.against_approval(self.policy, plan, batch, said, by):
+        reasons = approving.against_approval(self.policy, plan, batch, said, by)
+        reasons += self._by_now_too_much(plan)
+        if reasons:
             raise NotApprovedError(reasons)
         return self.ledger.approve(plan.hash, by, note)
+
+    def _by_now_too_much(self, plan: Plan) -> list[str]:
+        """Limits that the plan goes beyond together with what was approved since it was made."""
+        from entra_pipeline.provisioning import guards
+
+        amount = guards.Amount(plan.delta.gained_count, plan.delta.lost_count)
+        before = self._before(self.ledger.clock(), plan.hash)
+        return guards.too_much(self.policy, amount, before, None, plan.limits)
 
     def reject(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
         """Reject a plan: its requests have ended."""

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_valid
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from entra_pipeline.clouds import Cloud, parse_origin
+from entra_pipeline.settings import recipients
 
 PREFIX = "ENTRA_"
 
@@ -378,6 +379,15 @@ class Declared(BaseSettings):
         ),
         json_schema_extra=_section("Provisioning"),
     )
+    seal_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Public keys (age1…), separated by commas or spaces, of those who may read new "
+            "passwords: they are sealed to these keys in `sealed` in the data directory. Without "
+            "any, accounts are not made and passwords not changed. `age-keygen` makes a pair."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
     stop_file: Path | None = Field(
         None,
         description=(
@@ -452,7 +462,7 @@ class Declared(BaseSettings):
             raise ValueError("one tenant must be named: its directory id or a verified domain")
         return value
 
-    @field_validator("pim_groups", mode="before")
+    @field_validator("pim_groups", "seal_to", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -466,6 +476,11 @@ class Declared(BaseSettings):
             if not re.fullmatch(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", part):
                 raise ValueError(f"{part!r} is not a group's object id (GUID)")
         return tuple(part.lower() for part in value)
+
+    @field_validator("seal_to", mode="after")
+    @classmethod
+    def _public_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return recipients.check(value) if value else ()
 
     @field_validator("graph_url", "authority_url", "exchange_url", mode="after")
     @classmethod

@@ -20,13 +20,24 @@ from entra_pipeline.tables import (
     licenses,
     people,
     policy,
+    provisioning,
     roles,
     tenant,
     usage,
 )
 from entra_pipeline.tables.model import Column, Reference, Status, Table
 
-__all__ = ["DECLARED", "EVENTS", "TABLES", "Column", "Reference", "Status", "Table", "get"]
+__all__ = [
+    "DECLARED",
+    "EVENTS",
+    "LEDGER",
+    "TABLES",
+    "Column",
+    "Reference",
+    "Status",
+    "Table",
+    "get",
+]
 
 _DECLARED = (
     *tenant.TABLES,
@@ -49,8 +60,11 @@ EVENTS: Mapping[str, Table] = MappingProxyType({table.name: table for table in a
 """Tables of events: read in windows of time, kept by day. No sync, no status of completeness and
 no warehouse knows of them."""
 
-DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS})
-"""Both, for whoever describes tables."""
+LEDGER: Mapping[str, Table] = MappingProxyType({table.name: table for table in provisioning.TABLES})
+"""What each sync makes of the ledger of provisioning. Nothing of these is read from the tenant."""
+
+DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **LEDGER})
+"""All of them, for whoever describes tables."""
 
 
 def get(name: str, among: Mapping[str, Table] = TABLES) -> Table:

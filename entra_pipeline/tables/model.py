@@ -24,7 +24,7 @@ INT64: Final = pa.int64()
 TIME: Final = pa.timestamp("us", "UTC")
 TEXTS: Final = pa.list_(TEXT)
 
-Group = Literal["directory", "access", "bookkeeping", "activity"]
+Group = Literal["directory", "access", "bookkeeping", "activity", "provisioning"]
 License = Literal["p1", "p2"]
 CLOUDS: Final = ("global", "usgov", "usgov_dod", "china")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

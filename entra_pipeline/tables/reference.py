@@ -34,6 +34,11 @@ _GROUPS: Final = {
         "What happened. Events are read in windows of time and kept by day in the lake, under "
         "`lake/<table>/day=…/`; they are no part of a sync or of the warehouse.",
     ),
+    "provisioning": (
+        "Provisioning",
+        "The ledger of requests to change the tenant, as of the last sync; empty where there is "
+        "none. Reasons, notes, names and passwords are not in it.",
+    ),
 }
 _SHORT: Final = {
     "string": "text",

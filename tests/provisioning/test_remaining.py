@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from entra_pipeline.simulator.process import Simulator
-from tests.provisioning.program import Program
+from tests.provisioning.program import ALONE, Program
 from tests.provisioning.tenant import Tenant
 from tests.support import sync
 
@@ -35,5 +35,6 @@ def test_a_revoked_membership_remains_through_a_group_in_the_group(
     (name,) = (each["displayName"] for each in written_to.truth("users") if each["id"] == user)
     assert name in shown
     assert f"through group:{inner}:member > {access}" in shown
+    program.policy(f"{ALONE}limits: {{day: {{lost: 5000}}, plan: {{lost: 5000}}}}\n")
     other = program.json("plan", program.asked("revoke", inner, access))["plan"]
     assert not [each for each in other["delta"]["remains"] if len(each["through"]) == 1]

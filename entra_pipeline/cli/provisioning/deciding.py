@@ -33,6 +33,26 @@ def plan(
     what: Annotated[
         str, typer.Argument(metavar="ID|FILE", help="A request, a batch, or a file to be filed.")
     ],
+    most_gained: Annotated[
+        int | None,
+        typer.Option(
+            "--most-gained",
+            metavar="N",
+            min=1,
+            help="Ask leave to give so much effective access, beyond the policy's limits.",
+            show_default=False,
+        ),
+    ] = None,
+    most_lost: Annotated[
+        int | None,
+        typer.Option(
+            "--most-lost",
+            metavar="N",
+            min=1,
+            help="Ask leave to take so much effective access, beyond the policy's limits.",
+            show_default=False,
+        ),
+    ] = None,
     sign_in: SignIn = False,
     json_: options.Json = False,
 ) -> None:
@@ -50,7 +70,9 @@ def plan(
     from entra_pipeline.provisioning.planning import Refusal
 
     with provisioning(tenant=True) as opened:
-        filed, found = opened.plan(_filed(opened, what, sign_in=sign_in))
+        asked = {"gained": most_gained, "lost": most_lost}
+        leave = {name: number for name, number in asked.items() if number is not None}
+        filed, found = opened.plan(_filed(opened, what, sign_in=sign_in), leave)
         refused = isinstance(found, Refusal)
         if output.is_json():
             output.print_json(

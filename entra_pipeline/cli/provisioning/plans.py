@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from entra_pipeline.provisioning.planning import Refusal
     from entra_pipeline.provisioning.plans import Change, Operation, Plan
 
+LISTED = 40
+"""Changes of each sort that are shown to people."""
 _TAKING = ("remove_", "delete_", "revoke_", "pim_remove_")
 _CHANGING = ("update_", "set_", "check_")
 
@@ -44,13 +46,22 @@ def show(plan: Plan, filed: Sequence[Filed]) -> None:
         if operation.irreversible:
             output.show(f"        cannot be taken back: {operation.irreversible}", style="yellow")
     output.show("")
-    _changes("Gained", plan.delta.gained, "+")
-    _changes("Lost", plan.delta.lost, "-")
-    _changes("Remains all the same", plan.delta.remains, "=")
+    delta = plan.delta
+    _changes("Gained", delta.gained, "+", delta.gained_count)
+    _changes("Lost", delta.lost, "-", delta.lost_count)
+    _changes("Remains all the same", delta.remains, "=", len(delta.remains))
+    if not (delta.gained_count or delta.lost_count or delta.unknown):
+        output.show("Effective access stays as it is.", style="dim")
     if plan.facts_as_of:
         output.show(f"As the sync {plan.facts_as_of} saw it.", style="dim")
     if plan.delta.unknown:
         output.show(f"Not known: {'; '.join(plan.delta.unknown)}", style="dim")
+    for what, most in plan.limits.items():
+        output.show(
+            f"Asks leave for up to {most} pieces of effective access {what}, whatever the policy's "
+            "limits are.",
+            style="yellow",
+        )
     for warning in plan.warnings:
         output.show(f"Warning: {warning}", style="yellow")
     output.show(
@@ -123,12 +134,16 @@ def _style(operation: Operation) -> str:
     return {"=": "dim", "-": "red", "~": "yellow", "+": "green"}[_sign(operation)]
 
 
-def _changes(title: str, changes: Sequence[Change], sign: str) -> None:
+def _changes(title: str, changes: Sequence[Change], sign: str, number: int) -> None:
     if not changes:
         return
     output.show(f"{title}:")
-    for change in changes:
+    for change in changes[:LISTED]:
+        state = "" if change.state == "active" else f"  ({change.state})"
         through = f"  through {' > '.join(change.through)}" if change.through else ""
         output.show(
-            f"  {sign} {change.principal_id}  {change.entitlement_id}{through}", breaks=False
+            f"  {sign} {change.principal_id}  {change.entitlement_id}{state}{through}",
+            breaks=False,
         )
+    if number > LISTED:
+        output.show(f"    and {number - LISTED} more: --json has the first {len(changes)}")

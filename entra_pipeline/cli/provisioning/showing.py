@@ -155,6 +155,8 @@ def _print(
         ours = ", made so by us" if each.added else ""
         reads = f"; {each.agreeing} of {each.reads} reads agree" if each.reads else ""
         output.show(f"   {each.state}{ours}{reads}")
+        for name, value in each.result.items():
+            output.show(f"   {name} = {output.cell(value)}", style="dim", breaks=False)
         for tried in each.tries:
             output.show(
                 f"   try {tried.number} at {output.moment(tried.began_at)}: "

@@ -34,9 +34,7 @@ from entra_pipeline.provisioning.values import (
 )
 
 DOMAINS_URL: Final = "/domains?$select=id,isVerified,authenticationType"
-_NOBODY: Final = (
-    "there is nobody to seal the password to: name recipients (age public keys) in the settings"
-)
+_NOBODY: Final = "there is nobody to seal the password to: name their public keys in ENTRA_SEAL_TO"
 _PROPERTY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMED: Final = {
     "displayName": "display_name",

@@ -58,7 +58,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Looked:
-    """One operation of a request: where it stands, what was tried, how reads agreed."""
+    """One operation of a request: where it stands, what was tried, how reads agreed.
+
+    `result`: what it left behind, such as a new account's id, a free name, or the names and
+    SHA-256 of sealed passwords.
+    """
 
     id: str
     plan_hash: str
@@ -68,6 +72,7 @@ class Looked:
     target_id: str | None
     state: OperationState
     added: bool
+    result: dict[str, Any]
     tries: tuple[Tried, ...]
     reads: int
     agreeing: int
@@ -195,6 +200,7 @@ def operations(ledger: Ledger, key: str) -> list[Looked]:
             target_id=row.target_id,
             state=OperationState(row.state),
             added=row.added,
+            result=_object(row.result),
             tries=tuple(
                 Tried(
                     each.number,
@@ -276,6 +282,14 @@ def _by_operation(
     for row in connection.execute(query):
         found.setdefault(row.operation_id, []).append(row)
     return found
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _listed(row: Any) -> Listed:

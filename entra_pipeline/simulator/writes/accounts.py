@@ -1,8 +1,11 @@
 """Users: created, updated, deleted, restored, and their managers.
 
 Graph "Create user", "Update user", "Delete user", "Restore deleted directory object", "Assign
-manager". Passwords are checked and thrown away: the simulator keeps none.
+manager". Passwords are checked and thrown away: the simulator keeps none but
+as a digest in the list of effects.
 """
+
+import hashlib
 
 from entra_pipeline.simulator.changes.base import blank
 from entra_pipeline.simulator.changes.licences import count_user
@@ -49,7 +52,7 @@ def create(write: Write) -> Response:
     managers = [references.referenced(write, body[MANAGER])] if MANAGER in body else []
     user = new_user(write, values)
     put_user(write, user)
-    write.effect("create_user", user["id"])
+    write.effect("create_user", user["id"], password_sha256=_digest(profile["password"]))
     for _, manager in managers:
         write.session.link("managers", user["id"], manager["id"])
         write.effect("set_manager", user["id"], manager["id"])
@@ -57,6 +60,11 @@ def create(write: Write) -> Response:
         "Location": f"{write.root()}/directoryObjects/{user['id']}/Microsoft.DirectoryServices.User"
     }
     return write.entity("user", user, "users", status=201, headers=headers)
+
+
+def _digest(password: str) -> str:
+    """What tests can compare a password with: passwords themselves are forgotten."""
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def new_user(write: Write, values: JsonObject) -> JsonObject:
@@ -139,7 +147,8 @@ def update(write: Write) -> Response:
             Activity("Reset user password", "UserManagement", "Update"),
             [resource("User", user, [modified("ForceChangePassword", None, "True")])],
         )
-        write.effect("reset_password", user["id"], user["id"])
+        digest = _digest(profile["password"])
+        write.effect("reset_password", user["id"], user["id"], password_sha256=digest)
         changed.pop("lastPasswordChangeDateTime")
     elif "passwordProfile" in sent:
         write.effect("set_password_change", user["id"], user["id"])
