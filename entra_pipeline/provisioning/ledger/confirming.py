@@ -148,12 +148,7 @@ class Confirming:
             now = micros(self._ledger.clock())
             keys = connection.execute(
                 sa.select(requests.c.id)
-                .where(
-                    requests.c.expires_at.is_not(None),
-                    requests.c.ended_by.is_(None),
-                    requests.c.expires_at <= now,
-                    requests.c.state.in_(given),
-                )
+                .where(schema.expired(now, given))
                 .order_by(requests.c.expires_at)
                 .limit(limit)
             ).scalars()
