@@ -113,7 +113,8 @@ class Confirming:
                     values |= {"verify_at": None, "state": state.value, "changed_at": tx.now}
                 tx.update(operations, "read" if state is None else state.value, key, values)
                 reached[key] = state
-                touched.add(row.request_id)
+                if state is not None:
+                    touched.add(row.request_id)
             for key in sorted(touched):
                 self._confirm(tx, key, requests, operations)
         return reached
