@@ -351,7 +351,7 @@ class Applier:
                 continue
             pause = max(self._pace.retry_after, progress.wait)
             try:
-                self._work.postpone(key, self._ledger.clock() + pause)
+                self._work.postpone(key, self._ledger.clock() + pause, progress.reasons)
                 reached[key] = RequestState.APPROVED
             except LostClaimError:
                 log.warning("request %s is another worker's by now", key)

@@ -42,10 +42,19 @@ KINDS = (
 
 
 class Asking:
-    """Makes requests; each user is the subject of at most one, so that each stands for itself."""
+    """Makes requests; each user is the subject of at most one, so that each stands for itself.
 
-    def __init__(self, simulator: Simulator, rng: random.Random, now: datetime) -> None:
-        self._rng, self._now = rng, now
+    `ends`: after how many minutes at least, and at most, what is granted for a while ends.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        rng: random.Random,
+        now: datetime,
+        ends: tuple[int, int] = (20, 60),
+    ) -> None:
+        self._rng, self._now, self._ends = rng, now, ends
         self._tenant = tenant = Tenant(simulator)
         users = {user["id"]: user for user in simulator.truth("users")}
         held = {
@@ -186,7 +195,7 @@ class Asking:
     def _grant(
         self, access: dict[str, Any], *, ends: bool = False
     ) -> tuple[dict[str, Any], datetime | None]:
-        end = self._now + timedelta(minutes=self._rng.randint(20, 60)) if ends else None
+        end = self._now + timedelta(minutes=self._rng.randint(*self._ends)) if ends else None
         return {"kind": "grant", "principal_id": self._user(), "access": access}, end
 
     def _held(self, access: dict[str, Any], mode: str) -> tuple[dict[str, Any], datetime | None]:

@@ -96,6 +96,8 @@ def test_secrets_and_tokens_of_the_writer_are_left_nowhere(
         assert len(program.effects()) == 2
         shown = program("show", key, "--json")
         said.append(("show", f"{shown.out}{shown.err}".encode()))
+        (waits,) = shown.json["request"]["reasons"]
+        assert "could not be read" in waits
     info = program.simulator.info
     assert info.writer_client_secret is not None
     wanted = {

@@ -324,13 +324,14 @@ class Work:
                 rows.move(tx, filed, state, reasons=reasons, **free)
         return set(ends) - ours
 
-    def postpone(self, key: str, until: datetime) -> None:
-        """Let go of a request that may be tried again from then on."""
+    def postpone(self, key: str, until: datetime, reasons: Sequence[str] = ()) -> None:
+        """Let go of a request that may be tried again from then on; `reasons` for people."""
         requests = schema.requests
         with transaction(self._ledger.database, self._ledger.clock()) as tx:
             self._hold(tx, {key})
             values = {
                 "state": RequestState.APPROVED.value,
+                "reasons": canonical.text(list(reasons)),
                 "due_at": micros(until),
                 "claimed_by": None,
                 "claimed_until": None,
