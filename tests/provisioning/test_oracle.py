@@ -5,10 +5,12 @@ Judged from outside (`judge`), by what the tenant itself says was changed.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from entra_pipeline.provisioning.ledger.work import LEASE
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.sealing import SealedFiles
 from entra_pipeline.provisioning.states import RequestState
-from entra_pipeline.provisioning.values import BODY, Request
+from entra_pipeline.provisioning.values import BODY, Request, UpdateUser
 from entra_pipeline.simulator.process import running
 from tests.provisioning.at_random import Asking
 from tests.provisioning.clock import Clock
@@ -180,6 +182,33 @@ def asked(stage: Stage, rng: random.Random, count: int) -> dict[str, int]:
     return left
 
 
+SOMEBODY: Final = "5a3e3f0e-0000-4000-8000-00000000e15e"
+"""The client-request-id of somebody else."""
+
+
+def meddled_with(stage: Stage, most: int) -> int:
+    """Somebody else changes what some plans rest on; how many plans those are."""
+    info, token = stage.simulator.info, stage.simulator.token(writer=True)
+    found = 0
+    for filed in map(stage.ledger.request, ids_of(stage)):
+        body = filed.request.body
+        if filed.state is not _S.APPROVED or not isinstance(body, UpdateUser) or found == most:
+            continue
+        request = urllib.request.Request(
+            f"{info.http_graph_url}/v1.0/users/{body.user_id}",
+            json.dumps({"jobTitle": "Meddler"}).encode(),
+            {
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/json",
+                "client-request-id": SOMEBODY,
+            },
+            method="PATCH",
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+        found += 1
+    return found
+
+
 def moving(stage: Stage, ids: Sequence[str]) -> int:
     return sum(each.state in MOVING for each in map(stage.ledger.request, ids))
 
@@ -193,6 +222,7 @@ def carried_out(stage: Stage, rng: random.Random, count: int) -> tuple[Judgement
     """Everything asked for, carried out in bad weather, taken back where it ends, and judged."""
     before = Documents.now(stage.simulator.truth)
     left = asked(stage, rng, count)
+    left["stale"] = meddled_with(stage, 1 + count // 100)
     weather = Weather(stage, rng)
     most = 20 + count
     for lags in (True, False):
@@ -205,15 +235,18 @@ def carried_out(stage: Stage, rng: random.Random, count: int) -> tuple[Judgement
         if lags:  # everything that was granted for a while ends
             stage.clock.advance(minutes=61)
             stage.sweep()
-    effects = stage.simulator.effects(stage.seen_effects)
+    effects = [
+        each
+        for each in stage.simulator.effects(stage.seen_effects)
+        if each["request_id"] != SOMEBODY
+    ]
     engine = stage.ledger.database.engine
     found = judge(engine, effects, before, Documents.now(stage.simulator.truth))
     assert found.complaints == []
     # Nothing is left in the middle, and whatever was not approved is where it was left.
-    settled = {name: found.states[name] for name in ("planned", "rejected", "cancelled")}
+    settled = {n: found.states[n] for n in ("planned", "rejected", "cancelled", "stale")}
     assert settled == {name: left[name] for name in settled}
-    asked_states = {"done", "stale", "failed", "refused", *settled}
-    assert found.states.keys() <= asked_states, found.states
+    assert found.states.keys() <= {"done", "failed", "refused", *settled}, found.states
     assert verify(stage.ledger.database).findings == ()
     return found, weather
 
