@@ -46,6 +46,7 @@ TROUBLES: Final[dict[str, dict[str, Any]]] = {
     "unavailable": {"respond": {"status": 503, "body": BUSY}},
     "done later": {"when": "later", "reset": True, "delay_ms": 150},
 }
+COUNT: Final = int(os.environ.get("PROVISIONING_REQUESTS", "500"))
 ADMINISTRATOR: Final = "Privileged Authentication Administrator"
 
 
@@ -244,9 +245,10 @@ def carried_out(stage: Stage, rng: random.Random, count: int) -> tuple[Judgement
     found = judge(engine, effects, before, Documents.now(stage.simulator.truth))
     assert found.complaints == []
     # Nothing is left in the middle, and whatever was not approved is where it was left.
-    settled = {n: found.states[n] for n in ("planned", "rejected", "cancelled", "stale")}
+    settled = {name: found.states[name] for name in ("planned", "rejected", "cancelled")}
     assert settled == {name: left[name] for name in settled}
-    assert found.states.keys() <= {"done", "failed", "refused", *settled}, found.states
+    assert found.states["stale"] >= left["stale"]
+    assert found.states.keys() <= {"done", "stale", "failed", "refused", *settled}, found.states
     assert verify(stage.ledger.database).findings == ()
     return found, weather
 
@@ -266,9 +268,11 @@ def test_what_is_done_happened_once_and_nothing_else_happened(tmp_path: Path, cl
 def test_what_is_done_of_many_requests_happened_once_and_nothing_else_happened(
     ledger_url: str | Path, tmp_path: Path, clock: Clock
 ) -> None:
-    found, weather = run(ledger_url, tmp_path, clock, seed=20261123, count=500, users=1600)
-    assert found.states["done"] >= 350
-    assert found.once >= 300
+    found, weather = run(
+        ledger_url, tmp_path, clock, seed=20261123, count=COUNT, users=100 + 3 * COUNT
+    )
+    assert found.states["done"] >= 0.7 * COUNT
+    assert found.once >= 0.6 * COUNT
     for trouble in (*TROUBLES, "killed", "killed in a write", "behind"):
         assert weather.fired[trouble] > 0, weather.fired
 

@@ -34,7 +34,7 @@ from tests.orchestration.graphql import ask, until
 from tests.provisioning.at_random import Asking
 from tests.provisioning.judge import Documents, judge
 from tests.provisioning.program import Program
-from tests.provisioning.test_oracle import ADMINISTRATOR, BUSY, ITEM
+from tests.provisioning.test_oracle import ADMINISTRATOR, BUSY, COUNT, ITEM
 from tests.provisioning.test_served import LOCATION, START
 
 POLICY: Final = """\
@@ -44,7 +44,6 @@ separate: {requester: false, beneficiary: false}
 approvals: {control: 1, sensitive: 1, ordinary: 1}
 """
 VICTIMS: Final = ("worker", "daemon", "code server", "everything")
-COUNT: Final = int(os.environ.get("PROVISIONING_REQUESTS", "500"))
 
 
 def asked(program: Program, rng: random.Random, bodies: Iterable[Any], name: str) -> int:
