@@ -1,8 +1,8 @@
 """``make bench``: all benchmarks, their bounds, and docs/performance.md.
 
 Options: ``--quick`` (a small tenant once, nothing written; its bounds say little), ``--only NAME``
-(sync, incremental, past, activity, dagster, access or sdk: this part anew, the document from it
-and what the others measured last). Exit status 1 when a bound is not held.
+(sync, incremental, past, activity, provisioning, dagster, access or sdk: this part anew, the
+document from it and what the others measured last). Exit status 1 when a bound is not held.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import argparse
 import sys
 import time
 
-from benchmarks import activity, bench_access, dagster_cost, increment, past, sdk, sync
+from benchmarks import (
+    activity,
+    bench_access,
+    dagster_cost,
+    increment,
+    past,
+    provisioning,
+    sdk,
+    sync,
+)
 from benchmarks.harness import ROOT
 from benchmarks.report import Bound, Part, Table, bounds_table, today, write
 
@@ -22,6 +31,7 @@ PARTS = {
     "incremental": increment.main,
     "past": past.main,
     "activity": activity.main,
+    "provisioning": provisioning.main,
     "sdk": sdk.main,
 }
 

@@ -341,20 +341,23 @@ class Applier:
 
     def _settle(self, under_way: Sequence[_Progress]) -> dict[str, RequestState]:
         """Let go of everything that was claimed."""
-        reached = {}
+        reached: dict[str, RequestState] = {}
+        ends: dict[str, tuple[RequestState, Sequence[str]]] = {}
         for progress in under_way:
             key = progress.claim.filed.id
+            if progress.state is not None or not progress.again:
+                ends[key] = (progress.state or RequestState.WRITTEN, progress.reasons)
+                reached[key] = ends[key][0]
+                continue
+            pause = max(self._pace.retry_after, progress.wait)
             try:
-                if progress.state is None and progress.again:
-                    pause = max(self._pace.retry_after, progress.wait)
-                    self._work.postpone(key, self._ledger.clock() + pause)
-                    reached[key] = RequestState.APPROVED
-                else:
-                    state = progress.state or RequestState.WRITTEN
-                    self._work.settle(key, state, progress.reasons)
-                    reached[key] = state
+                self._work.postpone(key, self._ledger.clock() + pause, progress.reasons)
+                reached[key] = RequestState.APPROVED
             except LostClaimError:
                 log.warning("request %s is another worker's by now", key)
+        for key in self._work.settle_all(ends) if ends else ():
+            log.warning("request %s is another worker's by now", key)
+            del reached[key]
         return reached
 
     # ---- confirming ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ what they mean for an operation (`actions`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ import msgspec
 from entra_pipeline.msgraph import BatchItem, GraphClient, GraphError, Service
 from entra_pipeline.msgraph.batch import MAX_ITEMS
 from entra_pipeline.msgraph.errors import NotFoundError
+
+_AT_ONCE: Final = 4
+"""Round trips under way at once: writes wait for reads, and these for Graph."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +90,30 @@ class FactReader:
 
     def read(self, reads: Iterable[Read]) -> Facts:
         """Every address once. Never raises for what Graph answers: the facts say it."""
-        documents: dict[str, Any] = {}
-        errors: dict[str, GraphError] = {}
         by_service: dict[Service, list[str]] = {}
         for read in dict.fromkeys(reads):
             by_service.setdefault(read.service, []).append(read.url)
-        for service, urls in by_service.items():
-            for part in _parts(urls):
-                self._some(part, service, documents, errors)
+        parts = [(part, service) for service, urls in by_service.items() for part in _parts(urls)]
+        if len(parts) < 2:
+            found = [self._some(*part) for part in parts]
+        else:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(parts))) as pool:
+                found = list(pool.map(lambda part: self._some(*part), parts))
+        documents: dict[str, Any] = {}
+        errors: dict[str, GraphError] = {}
+        for each in found:
+            documents.update(each.documents)
+            errors.update(each.errors)
         return Facts(documents, errors)
 
-    def _some(
-        self,
-        urls: list[str],
-        service: Service,
-        documents: dict[str, Any],
-        errors: dict[str, GraphError],
-    ) -> None:
+    def _some(self, urls: list[str], service: Service) -> Facts:
+        documents: dict[str, Any] = {}
+        errors: dict[str, GraphError] = {}
         items = [BatchItem(str(place), url) for place, url in enumerate(urls)]
         try:
             results = self._client.batch(items, table=self._table, service=service)
         except GraphError as error:
-            errors.update(dict.fromkeys(urls, error))
-            return
+            return Facts(errors=dict.fromkeys(urls, error))
         for url, result in zip(urls, results, strict=True):
             if isinstance(result.error, NotFoundError):
                 documents[url] = None
@@ -119,6 +124,7 @@ class FactReader:
                     documents[url] = self._whole(msgspec.json.decode(result.body), service)
                 except GraphError as error:
                     errors[url] = error
+        return Facts(documents, errors)
 
     def _whole(self, document: Any, service: Service) -> Any:
         link = document.get("@odata.nextLink")

@@ -17,7 +17,7 @@ from entra_pipeline.provisioning.errors import (
     SchemaError,
     TransitionError,
 )
-from entra_pipeline.provisioning.ledger import Ledger
+from entra_pipeline.provisioning.ledger import Ledger, looking
 from entra_pipeline.provisioning.ledger.schema import metadata
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Identity, IdentityKind, Tier
@@ -198,6 +198,19 @@ def test_migrations_make_the_declared_tables(ledger: Ledger) -> None:
 
     with ledger.database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_list_of_several_states_is_one_list_the_latest_first(ledger: Ledger) -> None:
+    filed = [ledger.file([grant(number)])[0].id for number in range(6)]
+    for key in (filed[1], filed[4]):
+        ledger.cancel(key, person())
+    states = [RequestState.CANCELLED, RequestState.FILED, RequestState.DONE]
+    latest = [each.id for each in looking.listed(ledger, states=states, limit=4)]
+    assert latest == list(reversed(filed))[:4]
+    older = looking.listed(ledger, states=states, before=latest[-1], limit=4)
+    assert [each.id for each in older] == [filed[1], filed[0]]
+    cancelled = looking.listed(ledger, states=states[:1], limit=None)
+    assert [each.id for each in cancelled] == [filed[4], filed[1]]
 
 
 def test_many_who_file_at_once_lose_nothing(

@@ -190,6 +190,20 @@ def test_after_the_deadline_it_is_said_that_nothing_confirmed_it(
     assert work.steps(filed.id)[0].state is state
 
 
+def test_what_shows_when_somebody_reads_again_after_the_deadline_is_confirmed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    """Nobody was at work for a while: what was written before has not diverged by that."""
+    (filed,) = approved(ledger, [grant(1)])
+    done(Work(ledger, "one"))
+    confirming = Confirming(ledger)
+    for _ in range(3):
+        clock.advance(hours=1)
+        (check,) = confirming.to_verify(9)
+        confirming.verified({check.step.id: (True, None)}, needed=3, every=SECOND)
+    assert ledger.request(filed.id).state is RequestState.DONE
+
+
 def test_grants_whose_end_has_come_are_told_until_something_takes_them_back(
     ledger: Ledger, clock: Clock
 ) -> None:

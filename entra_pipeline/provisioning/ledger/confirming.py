@@ -71,8 +71,8 @@ class Confirming:
         """Record what reads said: (agrees, detail) by step id; None: it could not be read.
 
         `needed` reads in a row that agree make an operation verified; until the deadline, one
-        that disagrees only begins the row anew. After it, an operation that reads contradict has
-        diverged; one that could not be read to the end is unverified. When all of a request's
+        that disagrees only begins the row anew. After it, an operation that a read
+        contradicts has diverged; one that cannot be read is unverified. When all of a request's
         operations are confirmed it is done. Gives the states that were reached.
         """
         operations, requests = schema.operations, schema.requests
@@ -103,7 +103,8 @@ class Confirming:
                 state = None
                 if agreeing >= needed:
                     state = _O.VERIFIED
-                elif tx.now >= row.verify_until:
+                elif tx.now >= row.verify_until and not agrees:
+                    # What agrees is read to the end: nobody may have been there to read before.
                     state = _O.DIVERGED if agrees is False else _O.UNVERIFIED
                 values: dict[str, Any] = {"agreeing": agreeing}
                 if state is None:
@@ -112,7 +113,8 @@ class Confirming:
                     values |= {"verify_at": None, "state": state.value, "changed_at": tx.now}
                 tx.update(operations, "read" if state is None else state.value, key, values)
                 reached[key] = state
-                touched.add(row.request_id)
+                if state is not None:
+                    touched.add(row.request_id)
             for key in sorted(touched):
                 self._confirm(tx, key, requests, operations)
         return reached
@@ -147,12 +149,7 @@ class Confirming:
             now = micros(self._ledger.clock())
             keys = connection.execute(
                 sa.select(requests.c.id)
-                .where(
-                    requests.c.expires_at.is_not(None),
-                    requests.c.ended_by.is_(None),
-                    requests.c.expires_at <= now,
-                    requests.c.state.in_(given),
-                )
+                .where(schema.expired(now, given))
                 .order_by(requests.c.expires_at)
                 .limit(limit)
             ).scalars()

@@ -8,6 +8,7 @@ grants whose end has passed, which are not to be given any more.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -18,7 +19,7 @@ from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.ledger import schema
 from entra_pipeline.provisioning.ledger.store import Ledger
 from entra_pipeline.provisioning.ledger.writing import Transaction, transaction
-from entra_pipeline.provisioning.plans import FORMAT, Action, Plan
+from entra_pipeline.provisioning.plans import FORMAT, Action, plan_of
 from entra_pipeline.provisioning.states import OperationState, RequestState
 from entra_pipeline.provisioning.values import Request
 
@@ -30,7 +31,7 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
 
     `known`: the kinds of writes that this program has.
     """
-    requests, plans = schema.requests, schema.plans
+    requests = schema.requests
     with transaction(ledger.database, ledger.clock()) as tx:
         rows = tx.connection.execute(
             sa.select(
@@ -38,9 +39,7 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
                 requests.c.document,
                 requests.c.plan_hash,
                 requests.c.expires_at,
-                plans.c.document.label("plan"),
             )
-            .outerjoin(plans, plans.c.hash == requests.c.plan_hash)
             .where(
                 requests.c.state == RequestState.APPROVED.value,
                 requests.c.due_at <= tx.now,
@@ -49,12 +48,12 @@ def divert(ledger: Ledger, policy_hash: str, known: Collection[Action]) -> dict[
             .limit(_LOOKED_AT)
         ).all()
         found: dict[str, str] = {}
-        judged: dict[str, tuple[str | None, str | None]] = {}
+        judged = {
+            each: _plan(tx, each, known) for each in dict.fromkeys(row.plan_hash for row in rows)
+        }
         for row in rows:
-            if row.plan_hash not in judged:
-                judged[row.plan_hash] = _plan(row, known)
             malformed, made_under = judged[row.plan_hash]
-            malformed = malformed or _request(row)
+            malformed = malformed or _malformed(row.document)
             if malformed is not None:
                 _move(tx, row.id, RequestState.MALFORMED, malformed)
                 found[row.id] = malformed
@@ -80,11 +79,11 @@ def _under_way(tx: Transaction) -> dict[str, str]:
     for condition in (
         sa.and_(state == RequestState.RUNNING.value, requests.c.claimed_until <= tx.now),
         state == RequestState.WRITTEN.value,
-        sa.and_(requests.c.expires_at <= tx.now, requests.c.ended_by.is_(None), state.in_(given)),
+        schema.expired(tx.now, given),
     ):
         query = sa.select(requests.c.id, requests.c.document).where(condition).limit(_LOOKED_AT)
         for row in tx.connection.execute(query).all():
-            if (malformed := _request(row)) is None:
+            if (malformed := _malformed(row.document)) is None:
                 continue
             reason = f"{malformed}; what it wrote is neither confirmed nor taken back by itself"
             _move(tx, row.id, RequestState.MALFORMED, reason)
@@ -99,24 +98,32 @@ def _under_way(tx: Transaction) -> dict[str, str]:
     return found
 
 
-def _request(row: Any) -> str | None:
+@functools.lru_cache(maxsize=2 * _LOOKED_AT)
+def _malformed(document: str) -> str | None:
+    """What is wrong with a request; once for the same text, as it is looked at in every round."""
     try:
-        Request.model_validate_json(row.document)
+        Request.model_validate_json(document)
     except ValidationError as error:
         places = {".".join(map(str, each["loc"])) or "request" for each in error.errors()}
         return f"the request cannot be read: {', '.join(sorted(places))}"
     return None
 
 
-def _plan(row: Any, known: Collection[Action]) -> tuple[str | None, str | None]:
+def _plan(
+    tx: Transaction, plan_hash: str | None, known: Collection[Action]
+) -> tuple[str | None, str | None]:
     """What is wrong with a plan, and the policy that it was made under."""
-    if row.plan is None:
+    plans = schema.plans
+    document = tx.connection.execute(
+        sa.select(plans.c.document).where(plans.c.hash == plan_hash)
+    ).scalar()
+    if document is None:
         return "it was approved without a plan", None
     try:
-        plan = Plan.model_validate_json(row.plan)
+        plan = plan_of(document)
     except ValidationError:
         return "its plan cannot be read by this version", None
-    if plan.hash != row.plan_hash:
+    if plan.hash != plan_hash:
         return "its plan is not the one that was approved: run verify-audit", None
     if plan.format != FORMAT:
         return f"its plan is of format {plan.format}, this version carries out {FORMAT}", None

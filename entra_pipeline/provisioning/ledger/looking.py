@@ -111,8 +111,6 @@ def listed(
     """The latest requests first; `before`: older than that one, to page on."""
     table = schema.requests
     query = sa.select(table).order_by(table.c.id.desc())
-    if chosen := [state.value for state in states]:
-        query = query.where(table.c.state.in_(chosen))
     if kind is not None:
         query = query.where(table.c.kind == kind)
     if batch_id is not None:
@@ -121,8 +119,12 @@ def listed(
         query = query.where(table.c.id < before)
     if limit is not None:
         query = query.limit(limit)
+    # Of each state by itself the latest: of several at once, a database would sort all there are.
+    parts = [query.where(table.c.state == state.value) for state in dict.fromkeys(states)]
     with ledger.database.read() as connection:
-        return [_listed(row) for row in connection.execute(query)]
+        rows = [row for part in parts or [query] for row in connection.execute(part)]
+    rows.sort(key=lambda row: str(row.id), reverse=True)
+    return [_listed(row) for row in rows[:limit]]
 
 
 def one(ledger: Ledger, key: str) -> Listed:
@@ -238,12 +240,7 @@ def waiting(ledger: Ledger) -> Waiting:
             )
         ).scalar_one()
         expiring = connection.execute(
-            sa.select(count).where(
-                requests.c.expires_at.is_not(None),
-                requests.c.ended_by.is_(None),
-                requests.c.expires_at <= now,
-                requests.c.state.in_(given),
-            )
+            sa.select(count).where(schema.expired(now, given))
         ).scalar_one()
         endings = {
             row[0]: int(row[1])

@@ -14,7 +14,7 @@ from entra_pipeline.provisioning.errors import LedgerError
 from entra_pipeline.provisioning.ledger import schema
 from entra_pipeline.provisioning.ledger.rows import MANY
 from entra_pipeline.provisioning.ledger.schema import moment
-from entra_pipeline.provisioning.plans import Operation, Plan
+from entra_pipeline.provisioning.plans import Operation, Plan, plan_of
 from entra_pipeline.provisioning.states import OperationState
 
 
@@ -51,7 +51,7 @@ def plans_by_hash(connection: sa.Connection, hashes: Iterable[str]) -> dict[str,
     for row in connection.execute(
         sa.select(table.c.hash, table.c.document).where(table.c.hash.in_(list(hashes)))
     ):
-        plan = Plan.model_validate_json(row.document)
+        plan = plan_of(row.document)
         if plan.hash != row.hash:
             raise LedgerError(f"plan {row.hash} was changed in the ledger: run verify-audit")
         found[row.hash] = plan

@@ -27,7 +27,7 @@ from entra_pipeline.provisioning.ledger.database import Database, sqlite_url
 from entra_pipeline.provisioning.ledger.rows import Approval, Filed
 from entra_pipeline.provisioning.ledger.schema import micros
 from entra_pipeline.provisioning.ledger.writing import Transaction, transaction
-from entra_pipeline.provisioning.plans import Plan
+from entra_pipeline.provisioning.plans import Plan, plan_of
 from entra_pipeline.provisioning.states import OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, IdentityKind, Request, Source, Tier
 
@@ -182,7 +182,7 @@ class Ledger:
         if len(plan_hash) < 8 or len(found) != 1:
             what = "several plans begin" if len(found) > 1 else "no plan begins"
             raise NotFoundError(f"{what} with {plan_hash!r}: give the whole hash of the plan")
-        plan = Plan.model_validate_json(found[0].document)
+        plan = plan_of(found[0].document)
         if plan.hash != found[0].hash:
             raise LedgerError(f"plan {found[0].hash} was changed in the ledger: run verify-audit")
         return plan

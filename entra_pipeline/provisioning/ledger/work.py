@@ -168,16 +168,20 @@ class Work:
         for start in range(0, len(keys), MANY):
             done += tx.connection.execute(
                 requests.update()
-                .where(
-                    requests.c.id.in_(keys[start : start + MANY]),
-                    requests.c.claimed_by == self.worker,
-                    requests.c.claimed_until > tx.now,
-                    requests.c.state == RequestState.RUNNING.value,
-                )
+                .where(requests.c.id.in_(keys[start : start + MANY]), *self._ours(tx))
                 .values(claimed_until=tx.now + self._micros())
             ).rowcount
         if done != len(keys):
             raise LostClaimError(f"{len(keys) - done} of {len(keys)} requests are another's by now")
+
+    def _ours(self, tx: Transaction) -> tuple[sa.ColumnElement[bool], ...]:
+        """The conditions of what this worker holds."""
+        requests = schema.requests
+        return (
+            requests.c.claimed_by == self.worker,
+            requests.c.claimed_until > tx.now,
+            requests.c.state == RequestState.RUNNING.value,
+        )
 
     def _recover(self, tx: Transaction) -> None:
         """What workers left that are gone: running requests become approved again.
@@ -294,25 +298,40 @@ class Work:
 
         LostClaimError when it is another worker's by now.
         """
+        if self.settle_all({key: (state, reasons)}):
+            raise LostClaimError(f"request {key} is another's by now")
+        with self._ledger.database.read() as connection:
+            return rows.filed(connection, [key])[0]
+
+    def settle_all(self, ends: Mapping[str, tuple[RequestState, Sequence[str]]]) -> set[str]:
+        """Let go of requests, each in the state that it has come to, with its reasons.
+
+        In one transaction, for each of its own would have to reach the disk. Those that are
+        another worker's by now stay as they are, and are told.
+        """
         requests = schema.requests
         with transaction(self._ledger.database, self._ledger.clock()) as tx:
-            self._hold(tx, {key})
-            (filed,) = rows.filed(tx.connection, [key])
-            rows.move(tx, filed, state, reasons=reasons)
-            tx.connection.execute(
-                requests.update()
-                .where(requests.c.id == key)
-                .values(claimed_by=None, claimed_until=None)
-            )
-            return rows.filed(tx.connection, [key])[0]
+            ours: set[str] = set()
+            keys = sorted(ends)
+            for start in range(0, len(keys), MANY):
+                query = sa.select(requests.c.id).where(
+                    requests.c.id.in_(keys[start : start + MANY]), *self._ours(tx)
+                )
+                ours |= set(tx.connection.execute(query).scalars())
+            for filed in rows.filed(tx.connection, sorted(ours)):
+                state, reasons = ends[filed.id]
+                free = {"claimed_by": None, "claimed_until": None}
+                rows.move(tx, filed, state, reasons=reasons, **free)
+        return set(ends) - ours
 
-    def postpone(self, key: str, until: datetime) -> None:
-        """Let go of a request that may be tried again from then on."""
+    def postpone(self, key: str, until: datetime, reasons: Sequence[str] = ()) -> None:
+        """Let go of a request that may be tried again from then on; `reasons` for people."""
         requests = schema.requests
         with transaction(self._ledger.database, self._ledger.clock()) as tx:
             self._hold(tx, {key})
             values = {
                 "state": RequestState.APPROVED.value,
+                "reasons": canonical.text(list(reasons)),
                 "due_at": micros(until),
                 "claimed_by": None,
                 "claimed_until": None,
