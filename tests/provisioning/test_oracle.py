@@ -242,8 +242,13 @@ def carried_out(stage: Stage, rng: random.Random, count: int) -> tuple[Judgement
         if each["request_id"] != SOMEBODY
     ]
     engine = stage.ledger.database.engine
-    found = judge(engine, effects, before, Documents.now(stage.simulator.truth))
+    after = Documents.now(stage.simulator.truth)
+    found = judge(engine, effects, before, after)
     assert found.complaints == []
+    # The judge sees what happened twice, what did not happen, and what nobody asked for.
+    stray = {**effects[0], "request_id": SOMEBODY}
+    for wrong in ([*effects, effects[0]], effects[1:], [*effects[1:], stray]):
+        assert judge(engine, wrong, before, after).complaints
     # Nothing is left in the middle, and whatever was not approved is where it was left.
     settled = {name: found.states[name] for name in ("planned", "rejected", "cancelled")}
     assert settled == {name: left[name] for name in settled}
