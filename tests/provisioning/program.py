@@ -1,13 +1,18 @@
-"""The command line in processes of its own, forked from this one: loaded once, run many times."""
+"""The command line in processes of its own, forked from one that has loaded it and done nothing.
+
+Not from the tests' own process: that has threads by now (Arrow's, DuckDB's), and who waits for one
+of them after a fork waits for ever.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +20,22 @@ from entra_pipeline.cli import main
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
 from tests.cli.program import Done, environment
+
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "entra_pipeline.cli.provisioning.asking",
+        "entra_pipeline.cli.provisioning.deciding",
+        "entra_pipeline.cli.provisioning.showing",
+        "entra_pipeline.cli.provisioning.working",
+        "entra_pipeline.provisioning.applying",
+        "entra_pipeline.provisioning.planning",
+        "entra_pipeline.provisioning.service",
+        __name__,
+    ]
+)
+# A command that takes longer hangs.
+_PATIENCE_S: Final = 240.0
 
 ALONE = """\
 version: 1
@@ -85,31 +106,32 @@ class Program:
 
 
 def forked(*arguments: str, env: Mapping[str, str], cwd: Path) -> Done:
-    """Run the command in a child of this process, which has loaded everything already."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _become(arguments, env, cwd, out.fileno(), err.fileno())
-        _, status = os.waitpid(child, 0)
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode())
-    return Done(os.waitstatus_to_exitcode(status), *texts)
+    """Run the command in a process that has loaded everything already."""
+    with tempfile.TemporaryDirectory() as name:
+        out, err = Path(name) / "out", Path(name) / "err"
+        process = _CONTEXT.Process(
+            target=_become, args=(arguments, environment(**env), cwd, out, err)
+        )
+        process.start()
+        process.join(_PATIENCE_S)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"{arguments} takes longer than {_PATIENCE_S} s: {err.read_text()}")
+        return Done(process.exitcode, out.read_text(), err.read_text())
 
 
 def _become(
-    arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path, out: int, err: int
+    arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path, out: Path, err: Path
 ) -> None:
     code = 70
     try:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
+        for path, descriptor in ((out, 1), (err, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-        kept = environment(**env)
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(env)
         os.chdir(cwd)
         sys.argv = ["entra-pipeline", *arguments]
         main()
