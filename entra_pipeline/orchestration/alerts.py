@@ -83,7 +83,8 @@ def describe(run: dg.DagsterRun, steps: Iterable[str | None], settings: Settings
         books = Books(DataDirectory.existing(settings.data_dir))
         statuses = [
             status
-            for status in books.statuses().values()
+            # As it was then: the next sync may have mended it before anybody looks.
+            for status in books.statuses_after(sync_id).values()
             if status.sync_id == sync_id and status.status in FATAL
         ]
     return Alert(
