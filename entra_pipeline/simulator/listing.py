@@ -26,6 +26,8 @@ _CACHED_BYTES = 512 * 1024 * 1024
 _WORTH_KEEPING = 20
 """Rows from which on a page is kept."""
 _MIXED_SEARCHABLE = frozenset({"displayName", "mail", "userPrincipalName", "description"})
+_HOLDER = "principalId"
+"""Whose assignments are asked for, one principal a request, from among everybody's."""
 SIGN_IN_ACTIVITY_PAGE = 500
 """Rows a page when signInActivity is selected (graph "List users")."""
 
@@ -338,6 +340,11 @@ class Lister:
         if "id" in equalities and listing.collection is not None and listing.indexed:
             found = self._directory.collection(listing.collection).get(equalities["id"])
             return [(equalities["id"], found)] if found is not None else []
+        principal = equalities.get(_HOLDER)
+        # Ids are stored in lower case; one that is not is compared with each.
+        if principal and principal == principal.lower() and listing.indexed and listing.collection:
+            rows = self._directory.grouped(listing.collection, _HOLDER)
+            return [(row["id"], row) for row in rows.get(principal, ())]
         pairs: list[tuple[Item, JsonObject]] = []
         for item in self._items(listing, matches):
             found = self.resolve(item, listing.collection)
