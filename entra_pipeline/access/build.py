@@ -31,7 +31,7 @@ from entra_pipeline.access import counts as counting
 from entra_pipeline.access import refresh as refreshing
 from entra_pipeline.access import usage as using
 from entra_pipeline.access.edition import edition
-from entra_pipeline.access.engine import literal, quote, script, writing
+from entra_pipeline.access.engine import literal, quote, release, script, writing
 
 if TYPE_CHECKING:
     from entra_pipeline.lake.books import SyncRecord, TableStatus
@@ -75,8 +75,7 @@ def load(
     books. `now` stands in as the reading time of tables whose status has none. Only a stage that
     was given the `lake` whose files these are can be refreshed when it is published.
     """
-    for leftover in (stage, Path(f"{stage}.wal")):
-        leftover.unlink(missing_ok=True)
+    _clear(stage)
     stage.parent.mkdir(parents=True, exist_ok=True)
     size = sum(os.path.getsize(file) for paths in files.values() for file in paths)
     with writing(stage, expected_bytes=size) as connection:
@@ -125,8 +124,7 @@ def refresh(
     tables that the ledger of provisioning became. The steps that follow are
     those of a whole build.
     """
-    for leftover in (stage, Path(f"{stage}.wal")):
-        leftover.unlink(missing_ok=True)
+    _clear(stage)
     times = reading_times(statuses, now)
     oldest = None if longest is None else (now or datetime.now(UTC)) - longest
     if not refreshing.begin(stage, published, lake, statuses, times, built_after=oldest):
@@ -283,14 +281,20 @@ def finish(stage: Path) -> None:
             connection.execute(f"DROP VIEW internal.{view}")
         if refreshing.is_under_way(connection):
             refreshing.finish(connection)
-            return
-        connection.execute("DROP VIEW internal.read_members")
-        connection.execute(script("views"))
-        connection.execute(script("effective"))
-        connection.execute(script("questions"))
-        connection.execute(script("explain"))
-        connection.execute(script("usage_views"))
-        _describe(connection)
+        else:
+            connection.execute("DROP VIEW internal.read_members")
+            connection.execute(script("views"))
+            connection.execute(script("effective"))
+            connection.execute(script("questions"))
+            connection.execute(script("explain"))
+            connection.execute(script("usage_views"))
+            _describe(connection)
+    abandon(stage)
+
+
+def abandon(stage: Path) -> None:
+    """Close the stage if steps have kept it open; whoever stops before `finish` calls this."""
+    release(stage)
 
 
 def build(
@@ -317,6 +321,12 @@ def complete(stage: Path, events: Events | None = None) -> None:
     counts(stage)
     usage(stage, events)
     finish(stage)
+
+
+def _clear(stage: Path) -> None:
+    release(stage)
+    for leftover in (stage, Path(f"{stage}.wal")):
+        leftover.unlink(missing_ok=True)
 
 
 def _copy(

@@ -7,7 +7,7 @@ belongs here. The statements themselves are in the .sql files beside this module
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +19,10 @@ import duckdb
 LEAST_MEMORY = 400 * 2**20
 MOST_MEMORY = 2 * 2**30
 MEMORY_PER_BYTE = 8
+
+
+# Stages that stay open between steps, by path.
+_held: dict[str, duckdb.DuckDBPyConnection] = {}
 
 
 def script(name: str) -> str:
@@ -35,6 +39,36 @@ def writing(
     Memory is limited by the size of the stage, or by `expected_bytes` before it has any; past the
     limit DuckDB spills beside the stage file. An error leaves the stage as it was.
     """
+    held = _held.get(str(stage))
+    opened = held.cursor() if held is not None else _open(stage, expected_bytes, threads)
+    with closing(opened) as connection:
+        connection.execute("SET TimeZone = 'UTC'; BEGIN")
+        yield connection
+        connection.execute("COMMIT")
+
+
+def hold(stage: Path) -> None:
+    """Keep the stage open for the steps that follow, until `release`.
+
+    Opening a warehouse reads its catalog, and closing one writes that and whatever changed: steps
+    that change little would spend most of their time so.
+    """
+    release(stage)
+    connection = _open(stage)
+    # All is written once, when it is released; until then what changed is in memory and in a log.
+    connection.execute("SET checkpoint_threshold = '1TB'")
+    _held[str(stage)] = connection
+
+
+def release(stage: Path) -> None:
+    """Close a stage that was held: it is one whole file then."""
+    if (connection := _held.pop(str(stage), None)) is not None:
+        connection.close()
+
+
+def _open(
+    stage: Path, expected_bytes: int = 0, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
     size = max(expected_bytes, stage.stat().st_size if stage.exists() else 0)
     memory = min(max(MEMORY_PER_BYTE * size, LEAST_MEMORY), MOST_MEMORY)
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -45,10 +79,7 @@ def writing(
     }
     if threads:
         config["threads"] = threads
-    with duckdb.connect(str(stage), config=config) as connection:
-        connection.execute("SET TimeZone = 'UTC'; BEGIN")
-        yield connection
-        connection.execute("COMMIT")
+    return duckdb.connect(str(stage), config=config)
 
 
 def quote(name: str) -> str:

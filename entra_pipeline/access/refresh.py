@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from entra_pipeline import tables
 from entra_pipeline.access.edition import edition
-from entra_pipeline.access.engine import quote, script, writing
+from entra_pipeline.access.engine import hold, quote, script, writing
 from entra_pipeline.lake import CommitInfo, TableStatus
 
 # group_members is stored in numbers only.
@@ -56,6 +56,9 @@ class Source(Protocol):
 
     def info(self, name: str) -> CommitInfo | None:
         """What the current version of a table says of itself."""
+
+    def recent(self, name: str, since: int | None) -> pa.Table | None:
+        """What it has itself added to a table's history after that version of it, if it knows."""
 
     def changes(self, name: str, *, after: datetime | None = None) -> pa.Table:
         """What changed in a table after a moment, in order."""
@@ -95,7 +98,7 @@ def begin(
     """Make the stage a copy of the published warehouse with the changed rows of its tables.
 
     False, and no stage, when it has to be built whole: the log says why. Bookkeeping tables are
-    left as they were.
+    left as they were. The stage stays open (`engine.hold`) for the steps.
     """
     try:
         changes = _changes(published, lake, statuses, reading_times, built_after)
@@ -104,6 +107,7 @@ def begin(
         return False
     stage.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(published, stage)
+    hold(stage)
     with writing(stage) as connection:
         connection.execute("CREATE SCHEMA touched")
         for table in _directory():
@@ -236,8 +240,10 @@ def _changes(
             continue
         if info.known_since > held.changed_as_of:
             raise NotRefreshableError(f"the history of {table.name} does not reach back to it")
-        # Two commits may have one time: the last one that is known is taken over once more.
-        rows = lake.changes(table.name, after=held.changed_as_of - _MOMENT)
+        rows = lake.recent(table.name, held.changes_version)
+        if rows is None:
+            # Two commits may have one time: the last one that is known is taken over once more.
+            rows = lake.changes(table.name, after=held.changed_as_of - _MOMENT)
         if rows.num_rows:
             found[table.name] = rows
             touched += rows.num_rows

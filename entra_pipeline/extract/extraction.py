@@ -119,7 +119,7 @@ class Extraction:
         # One large table is sorted and written at a time: two at once need twice the memory.
         self._committer = ThreadPoolExecutor(1, "extract-commit")
         # An amendment goes through its table piece by piece, and much of that in Arrow.
-        self._amender = ThreadPoolExecutor(min(2, os.cpu_count() or 1), "extract-amend")
+        self._amender = Turns(min(2, os.cpu_count() or 1), "extract-amend")
         self._source = Source(client, self._turns, self._converters)
         hints = Hinted(settings, client)
         self._feeds = Feeds(settings, lake, self._source, tables, hints.read, full=full)
@@ -168,7 +168,7 @@ class Extraction:
         self._turns.close()
         self._converters.shutdown(wait=True)
         self._committer.shutdown(wait=True)
-        self._amender.shutdown(wait=True)
+        self._amender.close()
 
     # ---- in a reader's thread ----------------------------------------------------------------
 
@@ -273,7 +273,10 @@ class Extraction:
         try:
             self._turns.check()
             self._tell(Progress(name, Phase.COMMITTING, change.upserts.num_rows))
-            commit = self._amender.submit(
+            # The largest tables first: the last of many small ones is soon done.
+            before = self._lake.info(name)
+            commit = self._amender.call(
+                -(before.rows if before is not None else 0),
                 self._lake.amend,
                 get(name),
                 upserts=change.upserts,
@@ -282,7 +285,7 @@ class Extraction:
                 sync_id=self._sync_id,
                 as_of=self._begun[name][1],
                 cursor=cursor,
-            ).result()
+            )
             self._settle(name, Verdict(Status.COMPLETE), commit.info)
         except Exception as error:
             self._fail(name, error)

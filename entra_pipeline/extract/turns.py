@@ -29,8 +29,9 @@ class Turns:
     another table's is a round trip that the whole sync takes longer.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, name: str = "extract-fetch") -> None:
         self.slots = slots
+        self._name = name
         self._condition = threading.Condition()
         self._waiting: list[tuple[int, int, Future[Any], Callable[[], Any]]] = []
         self._tickets = 0
@@ -85,7 +86,7 @@ class Turns:
     def _start(self) -> None:
         # Only now: whoever makes an extraction and never starts it has no thread to end.
         self._threads = [
-            threading.Thread(target=self._work, name=f"extract-fetch-{number}")
+            threading.Thread(target=self._work, name=f"{self._name}-{number}")
             for number in range(self.slots)
         ]
         for thread in self._threads:

@@ -111,7 +111,7 @@ class History:
                 )
             else:  # columns were declared since: all of it has them from now on, as null
                 self._overwrite(stored, [*self._merged(self._stored(stored), None), *actions])
-        return DeltaTable(self.folder).version()
+        return self._latest()
 
     def tidy(self, named: int, until: datetime | None) -> tuple[int, datetime | None]:
         """Drops changes up to the moment, and makes one file of many small ones.
@@ -135,7 +135,7 @@ class History:
                 stored.schema(),
                 commit_properties=_ONCE,
             )
-        return DeltaTable(self.folder).version(), until
+        return self._latest(), until
 
     def read(
         self,
@@ -196,6 +196,9 @@ class History:
             return []
         files = DeltaTable(self.folder, version=named).file_uris()
         return sorted(files, key=lambda file: Path(file).name)
+
+    def _latest(self) -> int:
+        return log.latest(self.folder) or 0
 
     def _settle(self, stored: DeltaTable, named: int) -> None:
         """Drops what came after the named version."""

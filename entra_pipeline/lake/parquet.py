@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,11 +28,23 @@ class Writer:
 
     Within `with` it is removed again if its making fails: a full disk should not fill further with
     each attempt.
+
+    `key`: columns by whose values the rows differ and are in order. A dictionary of those would
+    hold each value, and ranges of the other columns' would be no help to a reader: without
+    either, files are written and read in two thirds of the time.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, prefix: str = "part-00000") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        prefix: str = "part-00000",
+        *,
+        key: Sequence[str] = (),
+    ) -> None:
         self._path = folder / f"{prefix}-{uuid.uuid4()}.zstd.parquet"
         self._schema = schema
+        self._key = key
         self._file: IO[bytes] | None = None
         self._parquet: Any = None
         self._held: list[pa.Table] = []
@@ -64,9 +76,11 @@ class Writer:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")
-            self._parquet = pq.ParquetWriter(
-                self._file, self._schema, compression="zstd", compression_level=1
-            )
+            form: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+            if self._key:
+                others = [name for name in self._schema.names if name not in self._key]
+                form |= {"use_dictionary": others, "write_statistics": list(self._key)}
+            self._parquet = pq.ParquetWriter(self._file, self._schema, **form)
         rows = self._held[0] if len(self._held) == 1 else pa.concat_tables(self._held)
         self._parquet.write_table(rows.cast(self._schema), row_group_size=ROW_GROUP)
         self._held, self._held_rows, self._bytes_a_row = [], 0, 0.0

@@ -22,7 +22,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from entra_pipeline import tables as registry
-from entra_pipeline.lake import layout, log, metadata, parquet, upkeep
+from entra_pipeline.lake import layout, log, metadata, parquet, recent, upkeep
 from entra_pipeline.lake.diff import Amendment, Changes, Step, amended, compared
 from entra_pipeline.lake.digests import digest, is_made_with, told
 from entra_pipeline.lake.errors import LakeError, NewerTableError
@@ -60,6 +60,7 @@ class Lake:
         self._replay = replay
         self._file_rows = file_rows
         self._chunk = max(1, file_rows // 2)  # so that files end soon after they have their rows
+        self._additions = recent.Additions()
 
     def commit(
         self,
@@ -203,6 +204,15 @@ class Lake:
         if found is None:
             return change_schema(table).empty_table()
         return History(self.root, table).changes(found[0].changes_version, after, until)
+
+    def recent(self, name: str, since: int | None) -> pa.Table | None:
+        """What this very object added to a table's history after that version of the history.
+
+        As `changes`, without a look at any file. None when it did not add all that is there now,
+        or more than it keeps.
+        """
+        info = self.info(name)
+        return None if info is None else self._additions.between(name, since, info.changes_version)
 
     def as_of(
         self, name: str, moment: datetime, columns: Sequence[str] | None = None
@@ -450,9 +460,13 @@ class Lake:
             Version(folder, table, self._chunk, files) as version,
             history.writer(info.version) as changes,
         ):
+            kept: list[pa.Table] = []
 
             def tell(found: pa.Table) -> None:
-                changes.write(history.dated(found, info.sync_id, changed_as_of))
+                rows = history.dated(found, info.sync_id, changed_as_of)
+                changes.write(rows)
+                if changes.rows <= recent.KEPT:
+                    kept.append(rows)
 
             differing = None if former is None else Changes(table, tell)
             for part in parts:
@@ -475,6 +489,8 @@ class Lake:
                 named = history.append(changes, former.changes_version, changed_as_of)
                 info = replace(info, changes_version=named, changed_as_of=changed_as_of)
                 info = self._checkpointed(info, former, changes.rows)
+                few = pa.concat_tables(kept) if changes.rows <= recent.KEPT else None
+                self._additions.keep(table.name, former.changes_version, named, few)
             names = [file.name for file in gone] if files else None
             log.replace_files(folder, stored, table, added, names, info)
         return Commit(info, changed=True, duplicates=duplicates, changes=changes.rows)

@@ -54,7 +54,9 @@ class Files:
                 self._end()
             if self._writer is None:
                 self._first = tuple(part.column(name)[0].as_py() for name in key)
-                self._writer = parquet.Writer(self._folder, self._schema, next(self._names))
+                self._writer = parquet.Writer(
+                    self._folder, self._schema, next(self._names), key=key
+                )
             self._hasher.add(begins, part)
             self._writer.write(part)
             self._last = part

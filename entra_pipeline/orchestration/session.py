@@ -194,9 +194,10 @@ class Sync:
             yield status
 
     def close(self) -> None:
-        """Stop what is still being read and wait for it; the sync is over."""
+        """Stop what is still being read and wait for it, let go of the stage: the sync is over."""
         if self._extraction is not None:
             self._extraction.close()
+        build.abandon(self.stage)
 
     def has_rows_of(self, table: str) -> bool:
         """Whether this sync or an earlier one published the table, be it empty."""
@@ -288,19 +289,20 @@ class Sync:
 
     def _ledger(self) -> dict[str, list[str]]:
         """Files of what the ledger of provisioning is now; of the last time, if it is silent."""
-        from entra_pipeline.provisioning.ledger.export import to_lake
-        from entra_pipeline.provisioning.service import Provisioning
-
         lake = Lake(self.directory.lake, LEDGER)
-        with Provisioning(self.settings) as opened:
-            file = opened.ledger_file
-            if file is None or file.exists():
-                try:
+        file = self.settings.ledger_file
+        if file is None or file.exists():
+            # Most tenants have no ledger, and what reads one is half a second of imports.
+            from entra_pipeline.provisioning.ledger.export import to_lake
+            from entra_pipeline.provisioning.service import Provisioning
+
+            try:
+                with Provisioning(self.settings) as opened:
                     now = datetime.now(UTC)
                     to_lake(opened.ledger, lake, sync_id=self.sync_id, as_of=now)
-                except Exception as error:
-                    # A sync is there for the tenant: what was exported before stays.
-                    log.warning("the ledger was not exported: %s", type(error).__name__)
+            except Exception as error:
+                # A sync is there for the tenant: what was exported before stays.
+                log.warning("the ledger was not exported: %s", type(error).__name__)
         return {name: lake.files(name) for name in LEDGER}
 
     def require_stage(self) -> None:

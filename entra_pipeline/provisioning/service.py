@@ -133,9 +133,7 @@ class Provisioning:
     @property
     def ledger_file(self) -> Path | None:
         """The ledger's file in the data directory; None for a ledger that is elsewhere."""
-        if self._settings.ledger_url is not None:
-            return None
-        return self._settings.data_dir.absolute() / "ledger.sqlite"
+        return self._settings.ledger_file
 
     @functools.cached_property
     def ledger(self) -> Ledger:

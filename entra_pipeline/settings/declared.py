@@ -520,6 +520,11 @@ class Declared(BaseSettings):
             raise ValueError("without ENTRA_EVENTS_WEBHOOK_SECRET events cannot be signed")
         return value
 
+    @property
+    def ledger_file(self) -> Path | None:
+        """The ledger's file in the data directory; None for a ledger that is elsewhere."""
+        return self.data_dir.absolute() / "ledger.sqlite" if self.ledger_url is None else None
+
 
 def variable(field: str) -> str:
     """The environment variable of a field."""
