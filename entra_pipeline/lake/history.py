@@ -137,6 +137,10 @@ class History:
             )
         return self._latest(), until
 
+    def is_scattered(self) -> bool:
+        """Whether there are so many files that `tidy` may have some to gather."""
+        return sum(1 for _ in self.folder.glob("*.parquet")) >= _MANY
+
     def read(
         self,
         named: int | None,

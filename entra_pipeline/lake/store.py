@@ -271,6 +271,23 @@ class Lake:
         self._write(table, log.opened(self.root / name), (), [whole], info, None, 0)
         return True
 
+    def is_cluttered(self, name: str, *, grace: timedelta = _GRACE) -> bool:
+        """Whether `maintain` is worth its while: by names and times of files, nothing is opened.
+
+        False as long as no more lies about than a few commits left behind.
+        """
+        info = self._current(self._tables[name])
+        if info is None:
+            return False
+        current = {file.name for file in info.files or ()}
+        history = History(self.root, self._tables[name])
+        return (
+            (info.files is not None and bool(layout.misfits(info.files, self._file_rows)))
+            or upkeep.is_cluttered(self.root / name, grace, current)
+            or history.is_scattered()
+            or upkeep.is_log_long(history.folder)
+        )
+
     def maintain(
         self,
         name: str,

@@ -16,6 +16,8 @@ from deltalake import DeltaTable
 # A checkpoint of the log is written when more entries than this came after the last one: opening a
 # table reads all of them.
 _ENTRIES: Final = 20
+# So many old files may lie about after a sync: to learn which can go, the log is read.
+_LEFT: Final = 8
 
 
 def tidy(folder: Path, grace: timedelta, *, files: int = 1) -> int:
@@ -41,6 +43,21 @@ def _remove_data(folder: Path, grace: timedelta, files: int) -> int:
     return remove(paths)
 
 
+def is_cluttered(folder: Path, grace: timedelta, current: set[str]) -> bool:
+    """Whether `tidy` is worth its while for a table whose current files have these names."""
+    oldest = time.time() - grace.total_seconds()
+    left = [p for p in folder.glob("*.parquet") if p.name not in current]
+    old = sum(path.stat().st_mtime <= oldest for path in left)
+    return old >= max(_LEFT, 2 * len(current)) or is_log_long(folder)
+
+
+def is_log_long(folder: Path) -> bool:
+    """Whether the log of a table has grown since it was summed up."""
+    log = folder / "_delta_log"
+    newest = max(_versions(log, ".checkpoint.parquet"), default=-1)
+    return sum(version > newest for version in _versions(log, ".json")) > _ENTRIES
+
+
 def remove(paths: list[Path]) -> int:
     """Removes the files; how many."""
     for path in paths:
@@ -57,8 +74,7 @@ def _trim_log(folder: Path, grace: timedelta) -> int:
     log = folder / "_delta_log"
     summaries = _versions(log, ".checkpoint.parquet")
     entries = _versions(log, ".json")
-    newest = max(summaries, default=-1)
-    if sum(version > newest for version in entries) > _ENTRIES:
+    if is_log_long(folder):
         DeltaTable(folder).create_checkpoint()
         summaries = _versions(log, ".checkpoint.parquet")
     oldest = time.time() - grace.total_seconds()

@@ -326,7 +326,8 @@ class Sync:
         """Remove files of replaced versions of the tables that this sync read, after a grace."""
         for name in self.statuses:
             try:
-                self.lake.maintain(name)
+                if self.lake.is_cluttered(name):
+                    self.lake.maintain(name)
             except Exception as error:
                 # The next sync tries again; what is published is not touched either way.
                 log.warning("%s: old files stay for now (%s)", name, type(error).__name__)

@@ -345,3 +345,24 @@ def test_an_older_program_does_not_touch_a_newer_table(lake: Lake) -> None:
     with pytest.raises(NewerTableError):
         lake.maintain("things", grace=AT_ONCE, keep=AT_ONCE)
     assert listed(lake) == before
+
+
+def test_upkeep_is_due_when_commits_left_much_behind_and_not_before(lake: Lake) -> None:
+    assert not lake.is_cluttered("things")  # never read
+    go_on(lake, 0, 7)
+    age(lake)
+    assert not lake.is_cluttered("things")
+    go_on(lake, 8, 8)
+    assert lake.is_cluttered("things")
+    age(lake)
+    assert lake.maintain("things", grace=AT_ONCE) >= 8
+    assert not lake.is_cluttered("things")
+
+
+def test_upkeep_is_due_when_a_log_grew_long(lake: Lake) -> None:
+    go_on(lake, 0, 19)
+    assert not lake.is_cluttered("things")
+    go_on(lake, 20, 20)
+    assert lake.is_cluttered("things")
+    lake.maintain("things")
+    assert not lake.is_cluttered("things")

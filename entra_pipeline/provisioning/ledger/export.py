@@ -34,7 +34,8 @@ def to_lake(ledger: Ledger, lake: Lake, *, sync_id: str, as_of: datetime) -> Non
         table = LEDGER[name]
         found = pa.Table.from_pylist(rows(ledger), table.schema())
         lake.commit(table, found, sync_id=sync_id, as_of=as_of)
-        lake.maintain(name)
+        if lake.is_cluttered(name):
+            lake.maintain(name)
 
 
 def _requests(ledger: Ledger) -> list[Row]:
