@@ -5,8 +5,6 @@ as it is whole, and its status in the books. Not here: how any table is read (`r
 orchestration (Dagster's assets wait for `result`).
 """
 
-import contextlib
-import ctypes
 import logging
 import os
 import threading
@@ -19,6 +17,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from entra_pipeline.extract import memory
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.feeds import Feeds
 from entra_pipeline.extract.hints import Hinted
@@ -34,10 +33,6 @@ from entra_pipeline.settings import Settings
 from entra_pipeline.tables import Status, get
 
 log = logging.getLogger(__name__)
-
-# Of <malloc.h>; set, they no longer grow with the largest block ever freed.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE = 1 << 18
 
 
 class Phase(StrEnum):
@@ -90,7 +85,7 @@ class Extraction:
         known = extractable()
         if unknown := sorted(set(tables) - set(known)):
             raise ValueError(f"no reader fills {', '.join(unknown)}; readers fill {known}")
-        _hold_little_memory()
+        memory.collect_seldom()
         self._settings = settings
         self._client = client
         self._lake = lake
@@ -402,26 +397,6 @@ def run(
     )
     with extraction:
         return {name: extraction.result(name) for name in names}
-
-
-def _hold_little_memory() -> None:
-    """Let allocators give back what they do not use, for the whole process.
-
-    Pages of megabytes pass from thread to thread, and allocators keep what each thread ever held.
-    Peak at 100,000 users: 790 MB with Arrow on mimalloc; 580 to 680 with jemalloc, whose unused
-    memory goes back at once, almost, instead of after a second: 545 to 580; with the C library
-    returning large blocks at once as well: 480 to 550. It costs half a second of 14.
-    """
-    if (
-        pa.default_memory_pool().backend_name == "mimalloc"
-        and "jemalloc" in pa.supported_memory_backends()
-    ):
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
-        pa.jemalloc_set_decay_ms(20)
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such thing outside glibc
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        library.mallopt(_M_TRIM_THRESHOLD, _LARGE)
 
 
 def _needs(reader: Reader, settings: Settings) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from entra_pipeline.extract import memory
 from entra_pipeline.extract.arrow import Array
 from entra_pipeline.extract.delta import DoubtError, Round, WholeError
 from entra_pipeline.extract.facts import Facts
@@ -25,6 +26,9 @@ from entra_pipeline.settings import Settings
 from entra_pipeline.tables import Table, get
 
 log = logging.getLogger(__name__)
+
+# Rows of a table whose reading in full is nothing to save memory for.
+_SMALL = 10_000
 
 
 @dataclass(frozen=True)
@@ -234,9 +238,16 @@ class Job:
                 for each in amendments:
                     self._amend(each, self.feeds.cursor(each.table, full=False))
                 return True
+        if any(self._is_large(name) for name in names):
+            memory.hold_little()
         for name in names:
             self.feeds.bookmark([name], self.notes(name), self.priority)
         return False
+
+    def _is_large(self, name: str) -> bool:
+        """Whether a table is not known to be small."""
+        info = self.lake.info(name)
+        return info is None or info.rows > _SMALL
 
     def round(self, feed: str) -> Round:
         """What happened in a feed. Raises what makes it no base for amendments."""

@@ -23,7 +23,7 @@ from entra_pipeline.lake.metadata import StoredFile
 
 # Rows of a file at least. Smaller files would make a change of a few rows cheaper, and reading all
 # of a table dearer: opening a file and 50 columns in it costs as much as 2,000 rows of them.
-FILE_ROWS: Final = 8_192
+FILE_ROWS: Final = 16_384
 # Files of a large table: a change of one row is then a change of a hundredth of it, and a reader of
 # everything opens few enough.
 _FILES: Final = 128
