@@ -29,9 +29,9 @@ class Writer:
     Within `with` it is removed again if its making fails: a full disk should not fill further with
     each attempt.
 
-    `key`: columns by whose values the rows differ and are in order. A dictionary of those would
-    hold each value, and ranges of the other columns' would be no help to a reader: without
-    either, files are written and read in two thirds of the time.
+    `key`: columns by whose values the rows differ and are in order. A dictionary of the last of
+    those would hold about as many values as there are rows, and ranges of the other columns' would
+    be no help to a reader: without either, files are written and read in two thirds of the time.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Writer:
             self._file = self._path.open("wb")
             form: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
             if self._key:
-                others = [name for name in self._schema.names if name not in self._key]
+                others = [name for name in self._schema.names if name != self._key[-1]]
                 form |= {"use_dictionary": others, "write_statistics": list(self._key)}
             self._parquet = pq.ParquetWriter(self._file, self._schema, **form)
         rows = self._held[0] if len(self._held) == 1 else pa.concat_tables(self._held)
