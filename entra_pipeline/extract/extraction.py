@@ -18,6 +18,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from entra_pipeline.extract import memory
+from entra_pipeline.extract.asking import Asking
 from entra_pipeline.extract.facts import Facts
 from entra_pipeline.extract.feeds import Feeds
 from entra_pipeline.extract.hints import Hinted
@@ -27,7 +28,7 @@ from entra_pipeline.extract.outcome import Verdict, suspicion, verdict
 from entra_pipeline.extract.readers import READERS
 from entra_pipeline.extract.source import Source
 from entra_pipeline.extract.turns import CancelledError, Turns
-from entra_pipeline.lake import Books, CommitInfo, Lake, TableStatus
+from entra_pipeline.lake import Books, Commit, CommitInfo, Lake, TableStatus
 from entra_pipeline.msgraph import GraphClient, GraphError, TableCounts
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import Status, get
@@ -113,8 +114,9 @@ class Extraction:
         self._converters = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "extract-parse")
         # One large table is sorted and written at a time: two at once need twice the memory.
         self._committer = ThreadPoolExecutor(1, "extract-commit")
+        self._asking = Asking()
         # An amendment goes through its table piece by piece, and much of that in Arrow.
-        self._amender = Turns(min(2, os.cpu_count() or 1), "extract-amend")
+        self._amender = Turns(min(2, os.cpu_count() or 1), "extract-amend", gate=self._asking.wait)
         self._source = Source(client, self._turns, self._converters)
         hints = Hinted(settings, client)
         self._feeds = Feeds(settings, lake, self._source, tables, hints.read, full=full)
@@ -154,6 +156,7 @@ class Extraction:
         if not self._settled():
             self._turns.cancel()
             self._facts.refuse_all(CancelledError())
+            self._asking.hurry()
         with self._gate:
             self._closed = True
         for thread in self._running:
@@ -181,7 +184,8 @@ class Extraction:
             for name in absent:
                 self._settle(name, absent[name])
             if len(absent) < len(reader.tables):
-                reader.read(job)
+                with self._asking.begun():
+                    reader.read(job)
             error = RuntimeError("the reader ended without publishing the table")
         except Exception as caught:
             error = caught
@@ -267,23 +271,27 @@ class Extraction:
             return
         try:
             self._turns.check()
-            self._tell(Progress(name, Phase.COMMITTING, change.upserts.num_rows))
-            # The largest tables first: the last of many small ones is soon done.
-            before = self._lake.info(name)
-            commit = self._amender.call(
-                -(before.rows if before is not None else 0),
-                self._lake.amend,
-                get(name),
-                upserts=change.upserts,
-                deletes=change.deletes,
-                within=change.within,
-                sync_id=self._sync_id,
-                as_of=self._begun[name][1],
-                cursor=cursor,
-            )
+            with self._asking.over():
+                self._tell(Progress(name, Phase.COMMITTING, change.upserts.num_rows))
+                commit = self._amended(change, cursor)
             self._settle(name, Verdict(Status.COMPLETE), commit.info)
         except Exception as error:
             self._fail(name, error)
+
+    def _amended(self, change: Amendment, cursor: str | None) -> Commit:
+        # The largest tables first: the last of many small ones is soon done.
+        name, before = change.table, self._lake.info(change.table)
+        return self._amender.call(
+            -(before.rows if before is not None else 0),
+            self._lake.amend,
+            get(name),
+            upserts=change.upserts,
+            deletes=change.deletes,
+            within=change.within,
+            sync_id=self._sync_id,
+            as_of=self._begun[name][1],
+            cursor=cursor,
+        )
 
     def _doubt(self, name: str, rows: int) -> str | None:
         """Why so few rows are not believed; None when they are, or when they are accepted."""

@@ -29,8 +29,16 @@ class Turns:
     another table's is a round trip that the whole sync takes longer.
     """
 
-    def __init__(self, slots: int, name: str = "extract-fetch") -> None:
+    def __init__(
+        self,
+        slots: int,
+        name: str = "extract-fetch",
+        *,
+        gate: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`gate`: returns when calls may be made; asked before each."""
         self.slots = slots
+        self._gate = gate
         self._name = name
         self._condition = threading.Condition()
         self._waiting: list[tuple[int, int, Future[Any], Callable[[], Any]]] = []
@@ -99,6 +107,10 @@ class Turns:
                     self._condition.wait()
                 if not self._waiting:
                     return
+            self._gate()
+            with self._condition:
+                if not self._waiting:  # another thread took it, or all were cancelled
+                    continue
                 _, _, future, call = heapq.heappop(self._waiting)
             try:
                 result = call()

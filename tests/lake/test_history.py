@@ -344,3 +344,21 @@ def test_a_change_nobody_committed_is_never_seen_and_is_dropped(lake: Lake) -> N
         assert lake.changes("things")["id"].to_pylist() == told
         stored = DeltaTable(lake.root / "things_changes")
         assert sorted(stored.to_pyarrow_table()["id"].to_pylist()) == told
+
+
+def test_what_a_lake_has_just_added_is_known_without_reading_it_back(lake: Lake) -> None:
+    states = [{"a": 1.0}, {"a": 2.0, "b": 1.0}, {"b": 3.0}, {"b": 3.0, "c": 1.0}]
+    versions = []
+    for number, state in enumerate(states):
+        told = arrow(THINGS, [row(name, weight=weight) for name, weight in state.items()])
+        lake.commit(THINGS, told, sync_id=f"s{number}", as_of=moment(number))
+        info = lake.info("things")
+        assert info is not None
+        versions.append(info.changes_version)
+    assert lake.recent("things", versions[0]) == lake.changes("things")
+    assert lake.recent("things", versions[1]) is None  # a part of what it added
+    other = Lake(lake.root, TABLES)
+    assert other.recent("things", versions[0]) is None
+    other.commit(THINGS, arrow(THINGS, []), sync_id="s9", as_of=moment(9))
+    assert lake.recent("things", versions[0]) is None  # somebody added more
+    assert other.recent("things", versions[-1]) == lake.changes("things", after=moment(3))
