@@ -81,6 +81,7 @@ def finish_stage(sync: dg.ResourceParam[Sync]) -> Iterator[dg.Output[None]]:
     with sync.step("finish_stage"):
         sync.require_stage()
         build.finish(sync.stage)
+        sync.end_stage()
         with verify.database(sync.stage) as connection:
             rows = {table.name: verify.rows(connection, table) for table in _DERIVED}
         for name, count in rows.items():

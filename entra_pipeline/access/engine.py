@@ -7,7 +7,7 @@ belongs here. The statements themselves are in the .sql files beside this module
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import duckdb
 LEAST_MEMORY = 400 * 2**20
 MOST_MEMORY = 2 * 2**30
 MEMORY_PER_BYTE = 8
+KEPT_BYTES = 32 * 2**20
 
 
 def script(name: str) -> str:
@@ -37,18 +38,35 @@ def writing(
     """
     size = max(expected_bytes, stage.stat().st_size if stage.exists() else 0)
     memory = min(max(MEMORY_PER_BYTE * size, LEAST_MEMORY), MOST_MEMORY)
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{memory // 2**20}MiB",
-        "temp_directory": f"{stage}.spill",
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    if threads:
-        config["threads"] = threads
-    with duckdb.connect(str(stage), config=config) as connection:
+    with _open(stage) as connection:
+        # Set, not part of what opens: all who have the stage open must open it alike.
+        connection.execute(f"SET memory_limit = '{memory // 2**20}MiB'")
+        if threads:
+            connection.execute(f"SET threads = {threads}")
         connection.execute("SET TimeZone = 'UTC'; BEGIN")
         yield connection
         connection.execute("COMMIT")
+
+
+def kept_open(stage: Path) -> AbstractContextManager[object]:
+    """Keeps a small stage open between its steps, until whoever asked for it closes this.
+
+    DuckDB starts an engine for a file when the first connection of the process opens it, and ends
+    it with the last one: some thirty milliseconds of CPU, more than most steps of a small tenant.
+    A large stage is let go between steps, and with it what DuckDB holds of it in memory.
+    """
+    return _open(stage) if stage.stat().st_size <= KEPT_BYTES else nullcontext()
+
+
+def _open(stage: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        str(stage),
+        config={
+            "temp_directory": f"{stage}.spill",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        },
+    )
 
 
 def quote(name: str) -> str:

@@ -11,13 +11,14 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from entra_pipeline.access import build
+from entra_pipeline.access.engine import kept_open
 from entra_pipeline.extract.extraction import Extraction, Progress
 from entra_pipeline.extract.reconcile import reconcile
 from entra_pipeline.lake import (
@@ -81,6 +82,7 @@ class Sync:
     _known: dict[str, TableStatus] | None = None
     _files: dict[str, list[str]] = field(default_factory=dict)
     _extraction: Extraction | None = None
+    _stage_kept: ExitStack = field(default_factory=ExitStack)
 
     @property
     def stage(self) -> Path:
@@ -195,6 +197,7 @@ class Sync:
 
     def close(self) -> None:
         """Stop what is still being read and wait for it; the sync is over."""
+        self.end_stage()
         if self._extraction is not None:
             self._extraction.close()
 
@@ -268,6 +271,15 @@ class Sync:
         After a full read, and when nothing was read, it is built from all rows: who asks for that
         may mistrust what is there.
         """
+        refreshed = self._start_stage()
+        self._stage_kept.enter_context(kept_open(self.stage))
+        return refreshed
+
+    def end_stage(self) -> None:
+        """Let go of the stage: it is whole, or the run is over."""
+        self._stage_kept.close()
+
+    def _start_stage(self) -> bool:
         records = self.records()
         link = self.directory.warehouse_link
         longest = timedelta(days=self.settings.full_read_days)
