@@ -45,6 +45,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def pytest_unconfigure() -> None:
+    """DuckDB complains about what the interpreter's end does not free."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
     """A small tenant with everything in it (licence P2, all permissions); do not change it."""
