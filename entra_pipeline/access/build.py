@@ -31,7 +31,7 @@ from entra_pipeline.access import counts as counting
 from entra_pipeline.access import refresh as refreshing
 from entra_pipeline.access import usage as using
 from entra_pipeline.access.edition import edition
-from entra_pipeline.access.engine import literal, quote, release, script, writing
+from entra_pipeline.access.engine import KEPT_BYTES, hold, literal, quote, release, script, writing
 
 if TYPE_CHECKING:
     from entra_pipeline.lake.books import SyncRecord, TableStatus
@@ -51,6 +51,7 @@ _SOURCES = (
     "named_ids",
     "listed_principals",
 )
+_KINDS: dict[str, Mapping[str, str]] = {}
 # Numbers in an order of their own: equal tables give equal numbers, whatever thread came first.
 _NUMBERED = """
 CREATE TABLE internal.entitlements AS
@@ -89,9 +90,7 @@ def load(
         for table in tables.LEDGER.values():
             _copy(connection, table, files.get(table.name, ()), "TABLE", table.name)
         for name in _BOOKS:
-            connection.register("nothing", tables.get(name).schema().empty_table())
-            connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM nothing")
-            connection.unregister("nothing")
+            _copy(connection, tables.get(name), (), "TABLE", name)
         connection.execute(
             'CREATE TABLE internal.reading_times ("table" VARCHAR, as_of TIMESTAMPTZ)'
         )
@@ -104,6 +103,8 @@ def load(
         if lake is not None:
             refreshing.note(connection, lake)
         connection.execute(script("sources"))
+    if stage.exists() and stage.stat().st_size <= KEPT_BYTES:
+        hold(stage)
 
 
 def refresh(
@@ -337,29 +338,35 @@ def _copy(
     name: str,
 ) -> None:
     """The table as declared, from its files; columns that older files lack are null."""
-    schema = table.schema()
+    kinds = _kinds(connection, table)
     if not files:
-        connection.register("nothing", schema.empty_table())
         if form == "TABLE":
-            connection.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM nothing")
+            columns = ", ".join(f"{quote(column)} {kind}" for column, kind in kinds.items())
+            connection.execute(f"CREATE TABLE {quote(name)} ({columns})")
         else:
-            columns = ", ".join(f"NULL::VARCHAR AS {quote(field.name)}" for field in schema)
+            columns = ", ".join(f"NULL::VARCHAR AS {quote(column)}" for column in kinds)
             connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
-        connection.unregister("nothing")
         return
     source = f"read_parquet([{', '.join(map(literal, files))}])"
     present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    connection.register("nothing", schema.empty_table())
-    kinds = {row[0]: row[1] for row in connection.execute("DESCRIBE nothing").fetchall()}
-    connection.unregister("nothing")
     columns = ", ".join(
-        f"{quote(field.name)}::{kinds[field.name]} AS {quote(field.name)}"
-        if field.name in present
-        else f"NULL::{kinds[field.name]} AS {quote(field.name)}"
-        for field in schema
+        f"{quote(column)}::{kind} AS {quote(column)}"
+        if column in present
+        else f"NULL::{kind} AS {quote(column)}"
+        for column, kind in kinds.items()
     )
     target = quote(name) if form == "TABLE" else name
     connection.execute(f"CREATE {form} {target} AS SELECT {columns} FROM {source}")
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection, table: tables.Table) -> Mapping[str, str]:
+    """DuckDB's types of a table's columns, in order; they are the same on every connection."""
+    if table.name not in _KINDS:
+        connection.register("nothing", table.schema().empty_table())
+        described = connection.execute("DESCRIBE nothing").fetchall()
+        connection.unregister("nothing")
+        _KINDS[table.name] = {row[0]: row[1] for row in described}
+    return _KINDS[table.name]
 
 
 def _store(

@@ -19,6 +19,8 @@ import duckdb
 LEAST_MEMORY = 400 * 2**20
 MOST_MEMORY = 2 * 2**30
 MEMORY_PER_BYTE = 8
+# A larger stage is let go between the steps of a whole build, and with it what DuckDB holds of it.
+KEPT_BYTES = 32 * 2**20
 
 
 # Stages that stay open between steps, by path.
@@ -47,19 +49,20 @@ def writing(
         connection.execute("COMMIT")
 
 
-def hold(stage: Path) -> None:
+def hold(stage: Path, *, changes_little: bool = False) -> None:
     """Keep the stage open for the steps that follow, until `release`.
 
     Opening a warehouse reads its catalog, and closing one writes that and whatever changed: steps
-    that change little would spend most of their time so.
+    on little, or that change little, would spend most of their time so.
     """
     release(stage)
     connection = _open(stage)
     # All is written once, when it is released; until then what changed is in memory and in a log.
-    # Texts are then kept in dictionaries or plainly: to find the best form for them, over whole
-    # row groups of which a few rows changed, takes twice the time and spares a tenth of the file.
     connection.execute("SET checkpoint_threshold = '1TB'")
-    connection.execute("SET disabled_compression_methods = 'fsst,dict_fsst'")
+    if changes_little:
+        # To find the best form for texts, over whole row groups of which a few rows changed, takes
+        # twice the time of keeping them in dictionaries or plainly, and spares a tenth of the file.
+        connection.execute("SET disabled_compression_methods = 'fsst,dict_fsst'")
     _held[str(stage)] = connection
 
 

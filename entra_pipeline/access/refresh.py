@@ -107,7 +107,7 @@ def begin(
         return False
     stage.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(published, stage)
-    hold(stage)
+    hold(stage, changes_little=True)
     with writing(stage) as connection:
         connection.execute("CREATE SCHEMA touched")
         for table in _directory():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -179,11 +180,11 @@ def main() -> NoReturn:
         app(prog_name="entra-pipeline")
     except KeyboardInterrupt:
         # Before a command had begun, or when it had ended.
-        code = ExitCode.INTERRUPTED
+        code: int = ExitCode.INTERRUPTED
     except SystemExit as ended:
-        if ended.code != ExitCode.INTERRUPTED:
+        if not isinstance(ended.code, int):
             raise
-        code = ExitCode.INTERRUPTED
+        code = ended.code
     except CliError as error:
         output.report(error)
         code = error.code
@@ -195,9 +196,26 @@ def main() -> NoReturn:
         code = known.code
     else:
         code = ExitCode.OK
-    if code is ExitCode.INTERRUPTED:
+    if code == ExitCode.INTERRUPTED:
         output.say("Interrupted.")
-    sys.exit(int(code))
+    _end(int(code))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process; at once if Dagster is loaded, whose objects take 0.7 s to be freed.
+
+    Nothing is left to do by then: what a command opened, it has closed.
+    """
+    if "dagster" not in sys.modules:
+        sys.exit(code)
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        # Nobody reads any more; as the interpreter itself ends in that case.
+        code = code or 120
+    os._exit(code)
 
 
 def _unexpected(error: Exception) -> CliError:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -28,13 +30,26 @@ class Verdict:
 @contextmanager
 def database(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to check with: the staged file, read-only, or an empty one in memory."""
-    connection = (
-        duckdb.connect(":memory:") if path is None else duckdb.connect(str(path), read_only=True)
-    )
+    connection = _engine().cursor()
     try:
-        yield connection
+        if path is None:
+            yield connection
+            return
+        name = f"stage_{uuid4().hex}"
+        quoted = str(path).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY); USE {name}")
+        try:
+            yield connection
+        finally:
+            connection.execute(f"USE memory; DETACH {name}")
     finally:
         connection.close()
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One for all checks of the process: to start an engine takes longer than most checks."""
+    return duckdb.connect(":memory:")
 
 
 def parquet(files: Sequence[str]) -> str | None:

@@ -121,7 +121,10 @@ def foretold(folder: Path, tenant: Tenant, facts: list[Fact], since: list[Fact])
         assert found.total == len(was)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(4), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(4, 8))],
+)
 def test_what_is_foretold_comes_true(tmp_path: Path, seed: int) -> None:
     facts = some_facts(seed, 1 + seed % 5)
     foretold(tmp_path, random_tenant(seed), facts, some_facts(seed + 50, seed % 3))

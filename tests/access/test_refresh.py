@@ -355,7 +355,7 @@ def run(folder: Path, seed: int, rounds: int) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_refreshed_warehouse_equals_one_built_whole(tmp_path: Path, seed: int) -> None:
-    run(tmp_path, seed, 3)
+    run(tmp_path, seed, 2)
 
 
 @pytest.mark.soak

@@ -41,7 +41,7 @@ _LISTS = (
 @pytest.mark.parametrize(
     ("seed", "options"),
     [
-        (1, {}),
+        pytest.param(1, {}, marks=pytest.mark.soak),
         # Rounds on several pages, groups in slices, earlier changes told once more.
         (2, {"delta_page": 7, "delta_slice": 3, "delta_replays": 40}),
     ],

@@ -7,7 +7,6 @@ imported everything and does nothing else, which saves another second each.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -31,19 +30,10 @@ from entra_pipeline.settings import PREFIX, Settings
 from entra_pipeline.tables import Status
 from tests.cli.program import ROOT
 from tests.cli.program import environment as without_settings
+from tests.forking import CONTEXT
 
 # A sync that takes longer hangs.
 PATIENCE_S: Final = 240.0
-
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "entra_pipeline.orchestration.session",
-        "entra_pipeline.access.build",
-        "entra_pipeline.access.publish",
-        __name__,
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,8 @@ class Syncing:
 
     def __init__(self, environment: Mapping[str, str], accept_shrink: Sequence[str] = ()) -> None:
         self.cut_short = False
-        self._answers, answers = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(
+        self._answers, answers = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(
             target=_sync, args=(answers, dict(environment), tuple(accept_shrink)), daemon=True
         )
         self._process.start()

@@ -98,7 +98,10 @@ def check(seed: int, folder: Path) -> None:
             compare(warehouse, read(sim, maker), explained=40)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 6))],
+)
 def test_a_random_tenant_answers_like_the_naive_walk(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
 

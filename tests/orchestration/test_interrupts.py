@@ -134,9 +134,21 @@ def runs(settings: Settings) -> list[dg.DagsterRunStatus]:
 @pytest.mark.parametrize(
     ("number", "name", "file"),
     [
-        pytest.param(signal.SIGINT, "open_instance", "orchestration/home.py", id="before the run"),
+        pytest.param(
+            signal.SIGINT,
+            "open_instance",
+            "orchestration/home.py",
+            id="before the run",
+            marks=pytest.mark.soak,
+        ),
         pytest.param(signal.SIGTERM, "begin_sync", "lake/books.py", id="as the sync begins"),
-        pytest.param(signal.SIGINT, "start", "extract/extraction.py", id="as threads are started"),
+        pytest.param(
+            signal.SIGINT,
+            "start",
+            "extract/extraction.py",
+            id="as threads are started",
+            marks=pytest.mark.soak,
+        ),
         pytest.param(signal.SIGTERM, "_row", "orchestration/verify.py", id="inside a query"),
         pytest.param(
             signal.SIGINT,

@@ -1,39 +1,16 @@
-"""The command line in processes of its own, forked from one that has loaded it and done nothing.
-
-Not from the tests' own process: that has threads by now (Arrow's, DuckDB's), and who waits for one
-of them after a fork waits for ever.
-"""
+"""The command line with settings that may write, a data directory and a policy of its own."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from entra_pipeline.cli import main
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
-from tests.cli.program import Done, environment
+from tests.cli.program import Done, cli
 
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "entra_pipeline.cli.provisioning.asking",
-        "entra_pipeline.cli.provisioning.deciding",
-        "entra_pipeline.cli.provisioning.showing",
-        "entra_pipeline.cli.provisioning.working",
-        "entra_pipeline.provisioning.applying",
-        "entra_pipeline.provisioning.planning",
-        "entra_pipeline.provisioning.service",
-        __name__,
-    ]
-)
 # A command that takes longer hangs.
 _PATIENCE_S: Final = 240.0
 
@@ -76,7 +53,7 @@ class Program:
             return Settings.load()
 
     def __call__(self, *arguments: str, code: int | None = 0, **env: str) -> Done:
-        done = forked(*arguments, env={**self.env, **env}, cwd=self.folder)
+        done = cli(*arguments, env={**self.env, **env}, cwd=self.folder, timeout=_PATIENCE_S)
         assert code is None or done.code == code, (done.code, done.out, done.err)
         return done
 
@@ -103,42 +80,3 @@ class Program:
             (each["kind"], each["target"], each["principal"])
             for each in self.simulator.effects(self._seen)
         ]
-
-
-def forked(*arguments: str, env: Mapping[str, str], cwd: Path) -> Done:
-    """Run the command in a process that has loaded everything already."""
-    with tempfile.TemporaryDirectory() as name:
-        out, err = Path(name) / "out", Path(name) / "err"
-        process = _CONTEXT.Process(
-            target=_become, args=(arguments, environment(**env), cwd, out, err)
-        )
-        process.start()
-        process.join(_PATIENCE_S)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise TimeoutError(f"{arguments} takes longer than {_PATIENCE_S} s: {err.read_text()}")
-        return Done(process.exitcode, out.read_text(), err.read_text())
-
-
-def _become(
-    arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path, out: Path, err: Path
-) -> None:
-    code = 70
-    try:
-        for path, descriptor in ((out, 1), (err, 2)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
-        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-        os.environ.clear()
-        os.environ.update(env)
-        os.chdir(cwd)
-        sys.argv = ["entra-pipeline", *arguments]
-        main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Nothing of the parent's is to be ended or cleaned up by the child.
-        os._exit(code)
