@@ -104,10 +104,7 @@ def predict(
             _overlay(connection, side)
         gained = _compare(connection, "after", "before", watch, most)
         lost = _compare(connection, "before", "after", (), most)
-        ((total,),) = connection.execute(
-            "SELECT coalesce(sum(effective_active + effective_eligible), 0) "
-            "FROM base.internal.counts"
-        ).fetchall()
+        total = _total(connection)
         unseen, otherwise = _strange(connection, facts)
     return Prediction(
         gained.lines,
@@ -118,8 +115,21 @@ def predict(
         unseen,
         otherwise,
         gained.watched,
-        int(total),
+        total,
     )
+
+
+def counted(warehouse: Path) -> int:
+    """Effective access in all. Raises duckdb.Error when the file is no warehouse."""
+    with _opened(warehouse) as connection:
+        return _total(connection)
+
+
+def _total(connection: duckdb.DuckDBPyConnection) -> int:
+    ((total,),) = connection.execute(
+        "SELECT coalesce(sum(effective_active + effective_eligible), 0) FROM base.internal.counts"
+    ).fetchall()
+    return int(total)
 
 
 @dataclass(frozen=True)

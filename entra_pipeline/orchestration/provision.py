@@ -118,11 +118,17 @@ def _apply(opened: Provisioning, form: Form) -> dict[str, Any]:
             "then launch this again",
             {"request": key, "plan": found.plan_hash},
         )
-    opened.carry_out(wait=True, most_seconds=RUN_S)
+    carried = opened.carry_out(wait=True, most_seconds=RUN_S)
     found = looking.one(opened.ledger, key)
     metadata = {"request": key, "plan": found.plan_hash or "", "state": found.state.value}
     if found.state is RequestState.APPROVED and found.due_at > opened.ledger.clock():
-        return {**metadata, "due": found.due_at.isoformat()}
+        if key not in carried.requests:  # its time has not come
+            return {**metadata, "due": found.due_at.isoformat()}
+        raise _failure(
+            f"{key} was put off until {found.due_at:%H:%M:%S} UTC: "
+            f"`entra-pipeline show {key}` says why",
+            metadata,
+        )
     if found.state not in _WELL:
         raise _failure(f"{key} is {found.state}: `entra-pipeline show {key}` says why", metadata)
     return metadata

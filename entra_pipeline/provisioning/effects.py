@@ -18,7 +18,7 @@ import duckdb
 
 from entra_pipeline.access import needs
 from entra_pipeline.access.answers import NotFound, Step
-from entra_pipeline.access.prediction import EVERYTHING, Fact, Held, Prediction, predict
+from entra_pipeline.access.prediction import EVERYTHING, Fact, Held, Prediction, counted, predict
 from entra_pipeline.access.questions import Warehouse, WarehouseError
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action, Change, Delta, Operation, Plan
@@ -96,6 +96,14 @@ def read_times(warehouse: Path) -> list[datetime | None]:
             return [each.as_of for each in opened.status().tables if each.table in set(needs.EVERY)]
     except WarehouseError:
         return []
+
+
+def total(warehouse: Path) -> int | None:
+    """All effective access there is, as of the warehouse; None without a readable one."""
+    try:
+        return counted(warehouse) if warehouse.exists() else None
+    except duckdb.Error:
+        return None
 
 
 def effects(

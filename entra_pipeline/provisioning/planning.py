@@ -18,7 +18,7 @@ from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Operation, Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.reads import FactReader
-from entra_pipeline.provisioning.values import Grant, Source, Tier
+from entra_pipeline.provisioning.values import CreateGroup, Grant, Source, Tier
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Planner:
         touched = {operation.target_id for operation in drafted.operations} | {
             operation.principal_id for operation in drafted.operations
         }
+        if isinstance(request.body, CreateGroup):
+            touched |= {*request.body.owner_ids, *request.body.member_ids}
         for protected, what in (
             (policy.protected.principals, "principal"),
             (policy.protected.groups, "group"),

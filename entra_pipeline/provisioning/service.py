@@ -355,11 +355,12 @@ class Provisioning:
 
     def _by_now_too_much(self, plan: Plan) -> list[str]:
         """Limits that the plan goes beyond together with what was approved since it was made."""
-        from entra_pipeline.provisioning import guards
+        from entra_pipeline.provisioning import effects, guards
 
         amount = guards.Amount(plan.delta.gained_count, plan.delta.lost_count)
         before = self._before(self.ledger.clock(), plan.hash)
-        return guards.too_much(self.policy, amount, before, None, plan.limits)
+        total = effects.total(self._settings.data_dir / "warehouse.duckdb")
+        return guards.too_much(self.policy, amount, before, total, plan.limits)
 
     def reject(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
         """Reject a plan: its requests have ended."""

@@ -5,6 +5,7 @@ and reaches the others later; a read is answered by whichever is near. Here ther
 directory itself, and one that learns of every change so many seconds later. Off unless asked for.
 """
 
+import copy
 import random
 from collections import deque
 from typing import Any
@@ -85,4 +86,5 @@ class Replication:
         due = now + self.lag_s
         if self._travelling:
             due = max(due, self._travelling[-1][0])
-        self._travelling.append((due, now, method, arguments))
+        # As it was made: whoever made it may go on to change what it was made of.
+        self._travelling.append((due, now, method, copy.deepcopy(arguments)))

@@ -91,7 +91,9 @@ def test_secrets_and_tokens_of_the_writer_are_left_nowhere(
         program.simulator.reset_stats()
         program.simulator.faults([rule])
         ran(JOB, {"mode": "dry_run", **form}, well=False)
-        applied(well=True)  # put off: it may be granted yet
+        applied(well=False)  # put off: it may be granted yet
+        assert b"put off until " in said[-1][1]
+        assert b"could not be read" in said[-1][1]
         assert program.simulator.stats()["faults_fired"] >= 2
         assert len(program.effects()) == 2
         shown = program("show", key, "--json")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+import sqlalchemy as sa
 
 from entra_pipeline.access import needs
 from entra_pipeline.lake import Lake
+from entra_pipeline.provisioning.ledger import Ledger
+from entra_pipeline.provisioning.ledger.confirming import Confirming
+from entra_pipeline.provisioning.ledger.export import to_lake
+from entra_pipeline.provisioning.ledger.work import Outcome, Work
+from entra_pipeline.provisioning.states import OperationState, RequestState
 from entra_pipeline.simulator.process import Simulator
 from entra_pipeline.tables import LEDGER
+from tests.provisioning.clock import Clock
+from tests.provisioning.making import grant, person, plan_of
 from tests.provisioning.program import Program
 from tests.provisioning.tenant import Tenant
 
@@ -91,6 +100,63 @@ def test_a_sync_makes_the_ledger_tables_of_the_same_world(program: Program, tena
     lake = Lake(program.data / "lake", LEDGER)
     assert {row["id"] for row in lake.read("requests").to_pylist()} == {key, secret}
     program("verify")
+
+
+def test_what_changed_is_read_alone_and_makes_the_same_tables(
+    ledger: Ledger, clock: Clock, tmp_path: Path
+) -> None:
+    lake = Lake(tmp_path / "lake", LEDGER)
+    work, confirming = Work(ledger, "one"), Confirming(ledger)
+
+    def exported(to: Lake) -> dict[str, Any]:
+        to_lake(ledger, to, sync_id="sync", as_of=clock())
+        clock.advance(seconds=1)
+        return {name: to.read(name).to_pylist() for name in LEDGER}
+
+    def like_new() -> None:
+        found = exported(lake)
+        assert found == exported(Lake(tmp_path / f"new{clock.now}", LEDGER))
+
+    def approved(*users: int) -> None:
+        filed = ledger.file([grant(user) for user in users])
+        ledger.save_plan(filed[0].batch_id, plan_of(filed))
+        like_new()
+        ledger.approve(plan_of(filed).hash, person(7))
+
+    like_new()  # nothing yet
+    approved(1)
+    like_new()
+    for outcome in (Outcome(OperationState.AMBIGUOUS), Outcome(OperationState.RETRYABLE)):
+        (claim,) = work.claim(1)
+        attempts = work.begin(claim.steps) if outcome.state is OperationState.AMBIGUOUS else {}
+        like_new()
+        work.end({claim.steps[0].id: outcome}, attempts)
+        work.postpone(claim.filed.id, clock())
+        like_new()
+    approved(2, 3)
+    claims = work.claim(9)
+    steps = [step for claim in claims for step in claim.steps]
+    attempts = work.begin(steps)
+    like_new()
+    second = timedelta(seconds=1)
+    written = {step.id: Outcome(OperationState.WRITTEN, added=True) for step in steps}
+    work.end(written, attempts, verify_in=timedelta(0), verify_for=second)
+    for claim in claims:
+        work.settle(claim.filed.id, RequestState.WRITTEN)
+    confirming.verified({step.id: (True, None) for step in steps}, needed=1, every=second)
+    like_new()
+    before = lake.read("operations").to_pylist()
+    assert {row["attempts"] for row in before} == {1, 2}
+    assert {row["state"] for row in before} == {"verified"}
+    # Nothing new: nothing but what is new is read.
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE requests SET kind = 'unseen'"))
+    assert {row["kind"] for row in exported(lake)["requests"]} == {"grant"}
+    # Put back to an earlier state, or another ledger: everything is read.
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE audit SET hash = 'x' WHERE seq > 9"))
+        connection.execute(sa.text("UPDATE ledger SET audit_hash = 'x'"))
+    assert {row["kind"] for row in exported(lake)["requests"]} == {"unseen"}
 
 
 def test_what_is_said_of_completeness_knows_every_table_of_the_ledger() -> None:

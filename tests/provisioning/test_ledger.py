@@ -242,3 +242,20 @@ def test_a_ledger_in_a_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ledger.sqlite"
     Ledger(path, TENANT).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_was_filed_under_a_key_again_and_again_is_numbered_without_a_gap(
+    ledger: Ledger,
+) -> None:
+    assert looking.latest_of_key(ledger, "the-form") == (None, 0)
+    ids = []
+    for number in range(102):
+        key = "the-form" if number == 0 else f"the-form-{number}"
+        (filed,) = ledger.file([grant(number + 1, idempotency_key=key)])
+        ids.append(filed.id)
+    ledger.file(
+        [grant(500, idempotency_key="the-form-else"), grant(501, idempotency_key="the-form-900")]
+    )
+    latest, free = looking.latest_of_key(ledger, "the-form")
+    assert latest is not None
+    assert (latest.id, free) == (max(ids), 102)

@@ -171,23 +171,38 @@ def test_enough_reads_in_a_row_confirm_and_one_that_differs_begins_anew(
 
 
 @pytest.mark.parametrize(
-    ("agrees", "state"), [(False, O.DIVERGED), (None, O.UNVERIFIED)], ids=["absent", "unreadable"]
+    ("said", "state"),
+    [
+        ((False, False, False), O.DIVERGED),
+        ((None, None, None), O.UNVERIFIED),
+        ((False, None, False, True, False, False, None, False), O.DIVERGED),
+        ((*(False, True) * 6, False), O.UNVERIFIED),
+        ((False, True, True, True), O.VERIFIED),
+    ],
+    ids=["absent", "unreadable", "one replica ahead", "now this now that", "one behind"],
 )
-def test_after_the_deadline_it_is_said_that_nothing_confirmed_it(
-    ledger: Ledger, clock: Clock, agrees: bool | None, state: O
+def test_after_the_deadline_reads_have_to_agree_on_what_is_said_of_it(
+    ledger: Ledger, clock: Clock, said: tuple[bool | None, ...], state: O
 ) -> None:
     (filed,) = approved(ledger, [grant(1)])
     work = Work(ledger, "one")
     done(work)
     clock.advance(seconds=11)
     confirming = Confirming(ledger)
-    (check,) = confirming.to_verify(9)
-    reached = confirming.verified({check.step.id: (agrees, "404")}, needed=3, every=SECOND)
+    for agrees in said:
+        assert work.steps(filed.id)[0].state is O.WRITTEN
+        (check,) = confirming.to_verify(9)
+        reached = confirming.verified({check.step.id: (agrees, "404")}, needed=3, every=SECOND)
+        clock.now += SECOND
     assert reached == {check.step.id: state}
-    found = ledger.request(filed.id)
-    assert found.state is RequestState.DIVERGED
-    assert "see `show`" in found.reasons[0]
     assert work.steps(filed.id)[0].state is state
+    assert confirming.to_verify(9) == []
+    found = ledger.request(filed.id)
+    if state is O.VERIFIED:
+        assert found.state is RequestState.DONE
+    else:
+        assert found.state is RequestState.DIVERGED
+        assert "see `show`" in found.reasons[0]
 
 
 def test_what_shows_when_somebody_reads_again_after_the_deadline_is_confirmed(

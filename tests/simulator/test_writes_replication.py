@@ -71,6 +71,20 @@ def test_single_values_and_deltas_are_behind_too(client: Writing) -> None:
     assert row["jobTitle"] == "Engineer"
 
 
+def test_when_a_password_was_set_is_seen_later_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    role = "Privileged Authentication Administrator"
+    folder = tmp_path_factory.mktemp("writing")
+    with writing(folder, stale_reads=60, writer_roles=(role,)) as client:
+        path = f"/users/{BOB}?$select=lastPasswordChangeDateTime"
+        before = client.get(path).json()
+        client.done("PATCH", f"/users/{BOB}", {"passwordProfile": {"password": "correct-Horse-7"}})
+        assert client.get(path).json() == before
+        client.wait(61)
+        assert client.get(path).json() != before
+
+
 def test_deletion_and_restoration_arrive_in_order(client: Writing) -> None:
     client.done("DELETE", f"/users/{EVE}")
     assert client.get(f"/users/{EVE}").status_code == 200

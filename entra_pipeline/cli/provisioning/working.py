@@ -14,10 +14,12 @@ from entra_pipeline.cli.exits import CliError, ExitCode
 from entra_pipeline.cli.provisioning.opened import identity, provisioning
 
 if TYPE_CHECKING:
+    from entra_pipeline.provisioning.ledger.looking import Listed
     from entra_pipeline.provisioning.service import Carried, Provisioning
 
 MOST_S = 24 * 3600.0
-_BAD = frozenset({"failed", "stale", "ambiguous", "diverged", "malformed"})
+_BAD = frozenset({"failed", "stale", "ambiguous", "diverged", "malformed", "approved"})
+"""Approved: it was taken up, could not be finished, and is to be taken up again."""
 
 
 def apply(
@@ -28,8 +30,8 @@ def apply(
 ) -> None:
     """Carry out every approved request whose time has come; take back first what has expired.
 
-    The sensor `provision_due` does the same while `serve` runs. Exit 3 when a request failed, its
-    plan is stale, or what came of it is not known.
+    The sensor `provision_watch` has the same done while `serve` runs. Exit 3 when a request failed
+    or was put off, its plan is stale, or what came of it is not known.
 
     [bold]Example[/]
 
@@ -176,7 +178,14 @@ def _held(opened: Provisioning, carried: Carried) -> list[dict[str, Any]]:
     keys = [key for key, state in carried.requests.items() if state.value in _BAD]
     keys += [*carried.diverted, *carried.ends_refused]
     found = [looking.one(opened.ledger, key) for key in dict.fromkeys(keys)]
-    return [{"id": r.id, "state": r.state, "reasons": list(r.reasons)} for r in found]
+    return [{"id": r.id, "state": r.state, "reasons": _reasons(r)} for r in found]
+
+
+def _reasons(request: Listed) -> list[str]:
+    if request.state.value != "approved":
+        return list(request.reasons)
+    why = request.reasons or ("whether it was written is not known yet",)
+    return [f"put off until {request.due_at:%H:%M:%S} UTC: {each}" for each in why]
 
 
 def _document(carried: Carried) -> dict[str, Any]:

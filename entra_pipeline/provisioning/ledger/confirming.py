@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -23,6 +23,8 @@ from entra_pipeline.provisioning.ledger.writing import Transaction, transaction
 from entra_pipeline.provisioning.states import OperationState, RequestState
 
 _O = OperationState
+_MOST_LATE: Final = 4
+"""So many times the reads that have to agree are made after the deadline, at most."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,10 @@ class Confirming:
         """Record what reads said: (agrees, detail) by step id; None: it could not be read.
 
         `needed` reads in a row that agree make an operation verified; until the deadline, one
-        that disagrees only begins the row anew. After it, an operation that a read
-        contradicts has diverged; one that cannot be read is unverified. When all of a request's
-        operations are confirmed it is done. Gives the states that were reached.
+        that disagrees only begins the row anew. After it, an operation has diverged when as
+        many in a row contradict it, and is unverified when as many could not be had, or when
+        reads go on to say now this and now that. When all of a request's operations are
+        confirmed it is done. Gives the states that were reached.
         """
         operations, requests = schema.operations, schema.requests
         reached: dict[str, OperationState | None] = {}
@@ -105,7 +108,7 @@ class Confirming:
                     state = _O.VERIFIED
                 elif tx.now >= row.verify_until and not agrees:
                     # What agrees is read to the end: nobody may have been there to read before.
-                    state = _O.DIVERGED if agrees is False else _O.UNVERIFIED
+                    state = _denied(tx.connection, key, row.verify_until, needed)
                 values: dict[str, Any] = {"agreeing": agreeing}
                 if state is None:
                     values["verify_at"] = tx.now + every // timedelta(microseconds=1)
@@ -182,3 +185,25 @@ class Confirming:
             tx.update(operations, _O.UNVERIFIED.value, step, values)
         reasons = ["it ended before reads had confirmed it"]
         rows.move(tx, filed, RequestState.DONE, reasons=reasons)
+
+
+def _denied(connection: sa.Connection, key: str, until: int, needed: int) -> OperationState | None:
+    """What reads have come to once their time is over; None: one or two more may tell.
+
+    One replica that is still behind is not proof either: denials have to agree as much as
+    confirmations do.
+    """
+    table = schema.verifications
+    rows = connection.execute(
+        sa.select(table.c.at, table.c.agrees)
+        .where(table.c.operation_id == key)
+        .order_by(table.c.at.desc())
+        .limit(_MOST_LATE * needed)
+    ).all()
+    said = [row.agrees for row in rows if row.agrees is not None][:needed]
+    if len(said) == needed and not any(said):
+        return _O.DIVERGED
+    if len(rows) >= needed and all(row.agrees is None for row in rows[:needed]):
+        return _O.UNVERIFIED
+    late = sum(row.at >= until for row in rows)
+    return _O.UNVERIFIED if late >= _MOST_LATE * needed else None

@@ -6,6 +6,7 @@ here: anything that is decided on.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from entra_pipeline.provisioning.ledger.schema import micros, moment
 from entra_pipeline.provisioning.ledger.store import Ledger
 from entra_pipeline.provisioning.states import OperationState, RequestState
 
+_KEYS_AT_ONCE = 100
 _UNPLANNED = (RequestState.FILED, RequestState.STALE, RequestState.REFUSED)
 
 
@@ -150,20 +152,30 @@ def document(ledger: Ledger, key: str) -> dict[str, Any] | None:
 
 
 def latest_of_key(ledger: Ledger, key: str) -> tuple[Listed | None, int]:
-    """The latest request whose idempotency key is `key` or `key-<number>`; how many there are."""
+    """The latest request whose idempotency key is `key`, `key-1`, `key-2` and so on, and the first
+    number that is free (0: `key` itself is)."""
     table = schema.requests
+    found: list[str] = []
+    free = 0
     with ledger.database.read() as connection:
-        rows = connection.execute(
-            sa.select(table)
-            .where(
-                sa.or_(
-                    table.c.idempotency_key == key,
-                    table.c.idempotency_key.startswith(f"{key}-", autoescape=True),
+        # Each by its own key, for which there is an index: a prefix would read all there are.
+        while True:
+            numbers = range(free, free + _KEYS_AT_ONCE)
+            wanted = [key if number == 0 else f"{key}-{number}" for number in numbers]
+            ids = {
+                row.idempotency_key: row.id
+                for row in connection.execute(
+                    sa.select(table.c.idempotency_key, table.c.id).where(
+                        table.c.idempotency_key.in_(wanted)
+                    )
                 )
-            )
-            .order_by(table.c.id)
-        ).all()
-    return (_listed(rows[-1]) if rows else None), len(rows)
+            }
+            there = [ids[each] for each in itertools.takewhile(ids.__contains__, wanted)]
+            found += there
+            free += len(there)
+            if len(there) < len(wanted):
+                break
+    return (one(ledger, max(found)) if found else None), free
 
 
 def batch_of(ledger: Ledger, key: str) -> str:

@@ -149,7 +149,8 @@ def update(write: Write) -> Response:
         )
         digest = _digest(profile["password"])
         write.effect("reset_password", user["id"], user["id"], password_sha256=digest)
-        changed.pop("lastPasswordChangeDateTime")
+        # A copy: replicas have yet to learn of what was changed.
+        changed = {name: changed[name] for name in changed if name != "lastPasswordChangeDateTime"}
     elif "passwordProfile" in sent:
         write.effect("set_password_change", user["id"], user["id"])
     if changed:
