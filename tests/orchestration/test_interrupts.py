@@ -27,11 +27,14 @@ def send(main, number, name, file):
     if not file:
         time.sleep(float(name))
     while file:
-        frame = sys._current_frames().get(main)
-        while frame:
-            code, frame = frame.f_code, frame.f_back
-            if code.co_name == name and code.co_filename.endswith(file):
-                return now(number)
+        try:
+            frame = sys._current_frames().get(main)
+            while frame:
+                code, frame = frame.f_code, frame.f_back
+                if code.co_name == name and code.co_filename.endswith(file):
+                    return now(number)
+        except Exception as error:  # the frames of a thread that runs change while they are read
+            print("looks again:", repr(error), file=sys.stderr, flush=True)
         time.sleep(0.001)
     now(number)
 

@@ -9,10 +9,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
@@ -25,17 +26,9 @@ from entra_pipeline.orchestration.launch import run_sync
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
 from entra_pipeline.tables import TABLES
+from tests.forking import CONTEXT
 from tests.support import settings_for
 
-SYNC = """
-import sys
-from entra_pipeline.definitions import defs
-from entra_pipeline.orchestration.launch import run_sync
-from entra_pipeline.settings import Settings
-settings = Settings.load()
-print("begins", flush=True)
-run_sync(settings)
-"""
 # Dated by the sync itself, not by the tenant.
 BOOKKEEPING = {"syncs", "table_status", "usage_coverage"}
 
@@ -86,23 +79,24 @@ def stages(tenant: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Stage
     return Stages(tenant, path / "before", before, path / "after", after, seconds)
 
 
-def start(settings: Settings, simulator: Simulator) -> subprocess.Popen[str]:
+def start(settings: Settings, simulator: Simulator) -> BaseProcess:
     """A sync in a process of its own, past its imports."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SYNC],
-        env={
-            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            **simulator.settings_env(),
-            "ENTRA_DATA_DIR": str(settings.data_dir),
-        },
-        cwd=settings.data_dir,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begins\n"
+    environment = {**simulator.settings_env(), "ENTRA_DATA_DIR": str(settings.data_dir)}
+    said, says = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_sync, args=(says, environment), daemon=True)
+    process.start()
+    says.close()
+    assert said.poll(60), "the sync did not begin"
+    assert said.recv() == "begins"
     return process
+
+
+def _sync(says: Connection, environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    os.chdir(environment["ENTRA_DATA_DIR"])
+    settings = Settings.load()
+    says.send("begins")
+    run_sync(settings)
 
 
 def kill_and_repair(stages: Stages, data_dir: Path, moment: float) -> bool:
@@ -110,11 +104,10 @@ def kill_and_repair(stages: Stages, data_dir: Path, moment: float) -> bool:
     shutil.copytree(stages.before, data_dir, symlinks=True)
     settings = settings_for(stages.simulator, data_dir)
     process = start(settings, stages.simulator)
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    cut_short = process.wait() == -signal.SIGKILL
+    process.join(moment)
+    process.kill()
+    process.join()
+    cut_short = process.exitcode == -signal.SIGKILL
 
     assert content(data_dir / "warehouse.duckdb") in (stages.before_content, stages.after_content)
     old, new, now = stored(stages.before), stored(stages.after), stored(data_dir)
@@ -134,7 +127,13 @@ def kill_and_repair(stages: Stages, data_dir: Path, moment: float) -> bool:
     return cut_short
 
 
-@pytest.mark.parametrize("part", [(0.1, 0.5), (0.5, 0.9)], ids=["early", "late"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param((0.1, 0.5), id="early"),
+        pytest.param((0.5, 0.9), id="late", marks=pytest.mark.soak),
+    ],
+)
 def test_a_killed_sync_leaves_what_was_published_and_the_next_one_repairs(
     stages: Stages, tmp_path: Path, part: tuple[float, float]
 ) -> None:
@@ -173,7 +172,7 @@ def test_a_run_that_vanished_is_closed_by_the_next_sync(stages: Stages, tmp_path
             assert running
             time.sleep(1)
             process.kill()
-            process.wait()
+            process.join()
             (run,) = running
     finally:
         stages.simulator.faults([])
