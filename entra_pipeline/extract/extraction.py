@@ -87,6 +87,7 @@ class Extraction:
         if unknown := sorted(set(tables) - set(known)):
             raise ValueError(f"no reader fills {', '.join(unknown)}; readers fill {known}")
         memory.collect_seldom()
+        memory.allocate_steadily()
         self._settings = settings
         self._client = client
         self._lake = lake

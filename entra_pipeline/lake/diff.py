@@ -220,7 +220,7 @@ def amended(key: Sequence[str], former: Iterable[pa.Table], amendment: Amendment
         upserts = coming.until(piece.slice(piece.num_rows - 1))
         if upserts is None:
             upserts = amendment.upserts.slice(0, 0)
-        gone = _gone(piece, amendment)
+        gone = _gone(key, piece, amendment)
         few = _FEW * upserts.num_rows <= piece.num_rows
         if few:
             places, there = _found(key, piece, upserts)
@@ -273,14 +273,22 @@ def _spliced(rows: pa.Table, going: Places, few: pa.Table, places: Places) -> pa
     return pa.concat_tables([*parts, rows.slice(at)]).combine_chunks()
 
 
-def _gone(rows: pa.Table, amendment: Amendment) -> Mask:
+def _gone(key: Sequence[str], rows: pa.Table, amendment: Amendment) -> Mask:
     """Which rows the amendment deletes by what it says of their columns."""
     gone = np.zeros(rows.num_rows, dtype=np.bool_)
     if amendment.within is not None:
         column, values = amendment.within
         gone |= _is_in(rows.column(column), values)
-    if amendment.deletes is not None:
-        gone |= equal_to(rows, amendment.deletes)
+    deletes = amendment.deletes
+    if deletes is None:
+        return gone
+    if {*deletes.column_names} == {*key} and _FEW * deletes.num_rows <= rows.num_rows:
+        # The rows are in the order of their keys: a few are looked up, all are not looked at.
+        few = deletes.select(key).sort_by([(name, "ascending") for name in key])
+        places, there = _found(key, rows, few)
+        gone[places[there]] = True
+    else:
+        gone |= equal_to(rows, deletes)
     return gone
 
 
@@ -291,7 +299,10 @@ def equal_to(rows: pa.Table, others: pa.Table) -> Mask:
         return found
     near = np.arange(rows.num_rows)
     for name in others.column_names:
-        near = near[_is_in(rows.column(name).take(arrow(near)), others.column(name))]
+        column = rows.column(name)
+        if len(near) < rows.num_rows:
+            column = column.take(arrow(near))
+        near = near[_is_in(column, others.column(name))]
     if others.num_columns > 1 and len(near):
         numbered = rows.select(others.column_names).take(arrow(near))
         numbered = numbered.append_column("", pa.array(near))
