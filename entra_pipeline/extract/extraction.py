@@ -35,6 +35,9 @@ from entra_pipeline.tables import Status, get
 
 log = logging.getLogger(__name__)
 
+# Tables of no more rows are written with the few changes of the others, when all were asked for.
+_FEW_ROWS = 10_000
+
 
 class Phase(StrEnum):
     """How far a table is."""
@@ -93,6 +96,7 @@ class Extraction:
         self._lake = lake
         self._books = books
         self._sync_id = sync_id
+        self._full = full
         self._wanted = frozenset(tables)
         self._accept_shrink = accept_shrink
         self._on_progress = on_progress
@@ -250,14 +254,17 @@ class Extraction:
                 self._settle(name, Verdict(Status.QUARANTINED, reason), previous)
                 return
             self._tell(Progress(name, Phase.COMMITTING, rows.num_rows))
-            commit = self._committer.submit(
-                self._lake.commit,
-                table,
-                rows,
-                sync_id=self._sync_id,
-                as_of=self._begun[name][1],
-                cursor=cursor,
-            ).result()
+            with self._asking.over():
+                if previous is not None and previous.rows <= _FEW_ROWS and not self._full:
+                    self._asking.wait()
+                commit = self._committer.submit(
+                    self._lake.commit,
+                    table,
+                    rows,
+                    sync_id=self._sync_id,
+                    as_of=self._begun[name][1],
+                    cursor=cursor,
+                ).result()
             self._notes[name].add(DUPLICATES, commit.duplicates)
             outcome = Verdict(Status.COMPLETE)
             if partial is not None:
