@@ -16,12 +16,23 @@ import pytest
 
 from entra_pipeline.provisioning import Plan, Provisioning, os_user
 from entra_pipeline.provisioning.drafts.roles import GLOBAL_ADMINISTRATOR
+from entra_pipeline.provisioning.ledger import Ledger
 from entra_pipeline.provisioning.planning import Refusal
 from entra_pipeline.provisioning.service import NotApprovedError
-from entra_pipeline.provisioning.values import GroupAccess, Revoke
+from entra_pipeline.provisioning.states import RequestState
+from entra_pipeline.provisioning.values import (
+    DeleteUser,
+    DisableUser,
+    GroupAccess,
+    Revoke,
+    RoleAccess,
+)
 from entra_pipeline.simulator.process import Simulator, running
+from tests.provisioning.clock import Clock
 from tests.provisioning.making import grant
+from tests.provisioning.people import administrators
 from tests.provisioning.program import ALONE, Program
+from tests.provisioning.stage import staged
 from tests.provisioning.tenant import Tenant
 from tests.support import sync
 
@@ -154,3 +165,48 @@ def test_a_limit_in_percent_holds_when_a_plan_is_made_and_when_it_is_approved(
             opened.approve(key, plan.hash, os_user(), None)
         with pytest.raises(NotApprovedError, match=f"{lost} pieces of .* {said}"):
             opened.approve(key, plan.hash, os_user(), None)
+
+
+def test_there_are_always_two_global_administrators(
+    simulator: Simulator, tmp_path: Path, clock: Clock
+) -> None:
+    def assignments() -> list[dict[str, Any]]:
+        return [
+            row
+            for row in simulator.truth("role_assignments")
+            if row["roleDefinitionId"] == GLOBAL_ADMINISTRATOR and row["directoryScopeId"] == "/"
+        ]
+
+    user = administrators(simulator)[0]
+
+    def fewer(number: int) -> None:
+        """Somebody takes the role from all but so many, the user among them."""
+        for row in sorted(assignments(), key=lambda r: r["principalId"] != user)[number:]:
+            path = f"/roleManagement/directory/roleAssignments/{row['id']}"
+            by_somebody(simulator, "DELETE", path, None)
+
+    fewer(3)
+    role = RoleAccess(role_definition_id=GLOBAL_ADMINISTRATOR, scope="/")
+    bodies = (
+        DisableUser(user_id=user),
+        DeleteUser(user_id=user),
+        Revoke(principal_id=user, access=role),
+    )
+    with (
+        Ledger(tmp_path / "ledger.sqlite", simulator.info.tenant_id, clock=clock) as ledger,
+        staged(ledger, simulator, tmp_path, clock) as stage,
+    ):
+        early = [stage.approved(grant(body=body))[0] for body in bodies]
+        fewer(2)
+        for filed in early:
+            stage.run([filed.id])
+            found = ledger.request(filed.id)
+            assert found.state is RequestState.STALE
+            assert found.reasons == ("only 1 Global Administrators would be left",)
+        for body in bodies:
+            filed = ledger.file([grant(body=body)])
+            refusal = stage.plan(filed)
+            assert isinstance(refusal, Refusal)
+            (said,) = refusal.reasons[filed[0].id]
+            assert said == "only 1 Global Administrators would be left: there must be 2"
+    assert {row["principalId"] for row in assignments()} >= {user}
