@@ -69,7 +69,8 @@ class Prediction:
     `unseen`: facts about a principal or an entitlement that the warehouse does not know;
     `otherwise`: facts that are so already, or that go and are not there. `watched`: of those who
     gain a watched entitlement, which they gain and which they hold afterwards. `total`: effective
-    access in all, as of the warehouse.
+    access in all, as of the warehouse. `losing`: who of those that are to keep what they have would
+    lose something.
     """
 
     gained: tuple[Held, ...]
@@ -81,6 +82,7 @@ class Prediction:
     otherwise: tuple[Fact, ...]
     watched: dict[str, tuple[frozenset[str], frozenset[str]]]
     total: int
+    losing: frozenset[str] = frozenset()
 
 
 def predict(
@@ -89,12 +91,14 @@ def predict(
     *,
     since: Sequence[Fact] = (),
     watch: Iterable[str] = (),
+    keep: Iterable[str] = (),
     most: int | None = None,
 ) -> Prediction:
     """What the facts give and take.
 
     `since`: facts that have come true since the warehouse was made, in order. `watch`: entitlements
-    of which it matters who holds several. Raises duckdb.Error when the file is no warehouse.
+    of which it matters who holds several; `keep`: principals who are to lose nothing. Raises
+    duckdb.Error when the file is no warehouse.
     """
     with _opened(warehouse) as connection:
         _number(connection, "before", _latest(since))
@@ -102,8 +106,8 @@ def predict(
         _more_entitlements(connection)
         for side in _SIDES:
             _overlay(connection, side)
-        gained = _compare(connection, "after", "before", watch, most)
-        lost = _compare(connection, "before", "after", (), most)
+        gained = _compare(connection, "after", "before", watch, (), most)
+        lost = _compare(connection, "before", "after", (), keep, most)
         total = _total(connection)
         unseen, otherwise = _strange(connection, facts)
     return Prediction(
@@ -116,6 +120,7 @@ def predict(
         otherwise,
         gained.watched,
         total,
+        lost.those,
     )
 
 
@@ -138,6 +143,7 @@ class _Compared:
     count: int
     kept: tuple[Held, ...]
     watched: dict[str, tuple[frozenset[str], frozenset[str]]]
+    those: frozenset[str]
 
 
 @contextmanager
@@ -149,6 +155,8 @@ def _opened(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     }
     with duckdb.connect(":memory:", config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        # In a process without a main file DuckDB takes standard output for a person's.
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"ATTACH {literal(str(warehouse.resolve()))} AS base (READ_ONLY)")
         yield connection
 
@@ -236,6 +244,7 @@ def _compare(
     here: str,
     there: str,
     watch: Iterable[str],
+    whom: Iterable[str],
     most: int | None,
 ) -> _Compared:
     """What is held here and not there; what is brought here and held in both."""
@@ -260,7 +269,12 @@ def _compare(
             most,
         )
         watched = _watched(cursor, here, list(watch))
-    return _Compared(lines, int(count), kept, watched)
+        ids = ", ".join(map(literal, whom)) or "NULL"
+        rows = cursor.execute(
+            f"SELECT DISTINCT p.id FROM differing d JOIN {here}.internal.principals p "
+            f"ON p.ix = d.pix WHERE p.id IN ({ids})"
+        ).fetchall()
+    return _Compared(lines, int(count), kept, watched, frozenset(row[0] for row in rows))
 
 
 def _held(cursor: duckdb.DuckDBPyConnection, database: str, suffix: str) -> None:

@@ -106,6 +106,7 @@ class Warehouse(Names):
                     ) from None
                 raise WarehouseError(f"cannot open the warehouse {path}: {error}") from None
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         warehouse = cls(connection, version)
         warehouse._check_format(path)
         return warehouse

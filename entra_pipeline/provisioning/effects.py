@@ -45,8 +45,8 @@ _BY_RULES: Final = frozenset(
 class Effects:
     """What is foretold of a plan.
 
-    `why_unsure`: why it is not sure to be all, empty when it is; `watched` and `total` are those of
-    the prediction.
+    `why_unsure`: why it is not sure to be all, empty when it is; `watched`, `total` and `losing`
+    are those of the prediction.
     """
 
     delta: Delta
@@ -54,6 +54,7 @@ class Effects:
     why_unsure: tuple[str, ...]
     watched: Mapping[str, tuple[frozenset[str], frozenset[str]]]
     total: int | None
+    losing: frozenset[str] = frozenset()
 
 
 def fact_of(identity: str, *, adds: bool) -> Fact | None:
@@ -114,6 +115,7 @@ def effects(
     written: Sequence[Fact],
     watch: Iterable[str],
     oldest: datetime | None,
+    keep: Iterable[str] = (),
 ) -> Effects:
     """What the plan means. `written`: facts that have come true since the last sync, in order;
     `oldest`: tables that were read before are too old to be sure of."""
@@ -127,7 +129,7 @@ def effects(
             lacking = _lacking(opened, tables, oldest)
             if any(operation.action in _BY_RULES for operation in plan.operations):
                 unknown += _rules(opened)
-            found = predict(warehouse, facts, since=written, watch=watch, most=MOST)
+            found = predict(warehouse, facts, since=written, watch=watch, keep=keep, most=MOST)
             remains, missing = _remaining(opened, facts, found)
             sync = (opened.status().sync or {}).get("sync_id")
     except (WarehouseError, duckdb.Error):
@@ -137,7 +139,7 @@ def effects(
     if found.otherwise:
         unknown.append("what changed since the last sync: it saw some of this otherwise")
     delta = _delta(facts, found, remains, [*unknown, *why, *missing])
-    return Effects(delta, sync, tuple(why), found.watched, found.total)
+    return Effects(delta, sync, tuple(why), found.watched, found.total, found.losing)
 
 
 def _delta(

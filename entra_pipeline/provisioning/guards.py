@@ -40,8 +40,13 @@ class Amount:
 def against(
     policy: Policy, effects: Effects, batch: Sequence[Filed], now: datetime
 ) -> dict[str, list[str]]:
-    """Conflicts that a plan would make, by request id."""
+    """Conflicts that a plan would make, and what it would take from those who are to keep what they
+    have, by request id."""
     found: dict[str, list[str]] = {}
+    for who in sorted(effects.losing):
+        said = f"{who} is protected, and would lose access by it: see who is in the group"
+        for filed in batch:
+            found.setdefault(filed.id, []).append(said)
     grants = [filed for filed in batch if isinstance(filed.request.body, Grant)]
     if not policy.conflicts or not grants:
         return found

@@ -32,7 +32,8 @@ class Planner:
     """Makes plans for one tenant under one policy.
 
     `own_ids`: our own applications' objects. `recipients`: the keys that new passwords are sealed
-    to; who approves a plan approves them too.
+    to; who approves a plan approves them too. `synchronizing`: accounts that synchronize the
+    directory.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Planner:
         reader: FactReader,
         own_ids: frozenset[str],
         recipients: tuple[str, ...] = (),
+        synchronizing: frozenset[str] = frozenset(),
     ) -> None:
         self._tenant_id = tenant_id.lower()
         self._policy = policy
         self._reader = reader
         self._own_ids = own_ids
         self._recipients = recipients
+        self._synchronizing = synchronizing
 
     def plan(self, batch: Sequence[Filed], now: datetime) -> Plan | Refusal:
         """The plan of a batch, a pure function of requests, facts and policy; or why not."""
@@ -110,6 +113,10 @@ class Planner:
             reasons.append(
                 f"{sorted(map(str, own))[0]} is this program's own application or owns it: "
                 "it does not change what it may do itself"
+            )
+        if busy := touched & self._synchronizing:
+            reasons.append(
+                f"{sorted(map(str, busy))[0]} synchronizes the directory: nothing here changes it"
             )
         if isinstance(request.body, Grant):
             tier = min((operation.tier for operation in drafted.operations), default=Tier.ORDINARY)

@@ -182,7 +182,8 @@ class Provisioning:
 
         reader = FactReader(self.reader)
         recipients = self._settings.seal_to
-        return Planner(self.tenant_id, self.policy, reader, self._own_ids, recipients)
+        own, busy = self._own_ids, self._synchronizing
+        return Planner(self.tenant_id, self.policy, reader, own, recipients, busy)
 
     @property
     def vault(self) -> Vault | None:
@@ -193,6 +194,13 @@ class Provisioning:
         if not settings.seal_to:
             return None
         return SealedFiles(settings.data_dir.absolute() / SEALED, settings.seal_to)
+
+    @functools.cached_property
+    def _synchronizing(self) -> frozenset[str]:
+        from entra_pipeline.provisioning import own
+        from entra_pipeline.provisioning.reads import FactReader
+
+        return own.synchronizing(FactReader(self.reader))
 
     @functools.cached_property
     def _own_ids(self) -> frozenset[str]:
@@ -280,6 +288,7 @@ class Provisioning:
             watch={
                 each for conflict in policy.conflicts for side in conflict.sides for each in side
             },
+            keep={*policy.protected.principals, *self._synchronizing},
             oldest=None if policy.oldest_facts is None else now - policy.oldest_facts,
         )
         leave = leave or {}

@@ -219,6 +219,23 @@ def test_what_shows_when_somebody_reads_again_after_the_deadline_is_confirmed(
     assert ledger.request(filed.id).state is RequestState.DONE
 
 
+def test_what_was_confirmed_before_its_worker_was_through_is_done_all_the_same(
+    ledger: Ledger, clock: Clock
+) -> None:
+    (filed,) = approved(ledger, [grant(1)])
+    work, confirming = Work(ledger, "slow"), Confirming(ledger)
+    (claim,) = work.claim(1)
+    written = {step.id: Outcome(O.WRITTEN, added=True) for step in claim.steps}
+    work.end(written, work.begin(claim.steps), verify_in=SECOND, verify_for=10 * SECOND)
+    clock.now += SECOND
+    (check,) = confirming.to_verify(9)  # by another worker, meanwhile
+    confirming.verified({check.step.id: (True, None)}, needed=1, every=SECOND)
+    assert ledger.request(filed.id).state is RequestState.RUNNING
+    work.settle(filed.id, RequestState.WRITTEN)
+    assert ledger.request(filed.id).state is RequestState.DONE
+    assert verify(ledger.database).findings == ()
+
+
 def test_grants_whose_end_has_come_are_told_until_something_takes_them_back(
     ledger: Ledger, clock: Clock
 ) -> None:

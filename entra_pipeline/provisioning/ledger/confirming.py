@@ -78,7 +78,7 @@ class Confirming:
         reads go on to say now this and now that. When all of a request's operations are
         confirmed it is done. Gives the states that were reached.
         """
-        operations, requests = schema.operations, schema.requests
+        operations = schema.operations
         reached: dict[str, OperationState | None] = {}
         with transaction(self._ledger.database, self._ledger.clock()) as tx:
             found = operation_rows(tx.connection, list(reads))
@@ -119,28 +119,8 @@ class Confirming:
                 if state is not None:
                     touched.add(row.request_id)
             for key in sorted(touched):
-                self._confirm(tx, key, requests, operations)
+                conclude(tx, key)
         return reached
-
-    def _confirm(self, tx: Transaction, key: str, requests: sa.Table, operations: sa.Table) -> None:
-        (filed,) = rows.filed(tx.connection, [key])
-        if filed.state is not RequestState.WRITTEN:
-            return
-        states = {
-            OperationState(state)
-            for state in tx.connection.execute(
-                sa.select(operations.c.state).where(
-                    operations.c.request_id == key, operations.c.plan_hash == filed.plan_hash
-                )
-            ).scalars()
-        }
-        if states <= {_O.VERIFIED, _O.SKIPPED}:
-            rows.move(tx, filed, RequestState.DONE)
-        elif states <= {_O.VERIFIED, _O.DIVERGED, _O.UNVERIFIED, _O.SKIPPED}:
-            reasons = ["reads show something else than was written: see `show`"]
-            if _O.DIVERGED not in states:
-                reasons = ["reads did not confirm what was written in time: see `show`"]
-            rows.move(tx, filed, RequestState.DIVERGED, reasons=reasons)
 
     # ---- what ends -----------------------------------------------------------------------------
 
@@ -185,6 +165,29 @@ class Confirming:
             tx.update(operations, _O.UNVERIFIED.value, step, values)
         reasons = ["it ended before reads had confirmed it"]
         rows.move(tx, filed, RequestState.DONE, reasons=reasons)
+
+
+def conclude(tx: Transaction, key: str) -> None:
+    """Have a written request be done, or diverged, once reads have ended for all its operations."""
+    operations = schema.operations
+    (filed,) = rows.filed(tx.connection, [key])
+    if filed.state is not RequestState.WRITTEN:
+        return  # whoever still works on it concludes when it is written
+    states = {
+        OperationState(state)
+        for state in tx.connection.execute(
+            sa.select(operations.c.state).where(
+                operations.c.request_id == key, operations.c.plan_hash == filed.plan_hash
+            )
+        ).scalars()
+    }
+    if states <= {_O.VERIFIED, _O.SKIPPED}:
+        rows.move(tx, filed, RequestState.DONE)
+    elif states <= {_O.VERIFIED, _O.DIVERGED, _O.UNVERIFIED, _O.SKIPPED}:
+        reasons = ["reads show something else than was written: see `show`"]
+        if _O.DIVERGED not in states:
+            reasons = ["reads did not confirm what was written in time: see `show`"]
+        rows.move(tx, filed, RequestState.DIVERGED, reasons=reasons)
 
 
 def _denied(connection: sa.Connection, key: str, until: int, needed: int) -> OperationState | None:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.errors import LedgerError, TransitionError
 from entra_pipeline.provisioning.ledger import rows, schema
+from entra_pipeline.provisioning.ledger.confirming import conclude
 from entra_pipeline.provisioning.ledger.rows import MANY, Filed
 from entra_pipeline.provisioning.ledger.schema import micros
 from entra_pipeline.provisioning.ledger.steps import (
@@ -322,6 +323,8 @@ class Work:
                 state, reasons = ends[filed.id]
                 free = {"claimed_by": None, "claimed_until": None}
                 rows.move(tx, filed, state, reasons=reasons, **free)
+                # Another worker may have confirmed all of it before this one was through.
+                conclude(tx, filed.id)
         return set(ends) - ours
 
     def postpone(self, key: str, until: datetime, reasons: Sequence[str] = ()) -> None:
