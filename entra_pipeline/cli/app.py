@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -174,8 +175,17 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line of this process; the console script `entra-pipeline`."""
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
     # Ends like ctrl-c: children are stopped, locks let go, the run is closed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
+        signal.signal(signal.SIGINT, interrupt)
     try:
         app(prog_name="entra-pipeline")
     except KeyboardInterrupt:
@@ -189,11 +199,15 @@ def main() -> NoReturn:
         output.report(error)
         code = error.code
     except Exception as error:
-        if output.tracebacks():
+        if output.tracebacks() and not interrupted:
             raise
-        known = _unexpected(error)
-        output.report(known)
-        code = known.code
+        if interrupted:
+            # Libraries answer with errors of their own, pydantic while its models are made.
+            code = ExitCode.INTERRUPTED
+        else:
+            known = _unexpected(error)
+            output.report(known)
+            code = known.code
     else:
         code = ExitCode.OK
     if code == ExitCode.INTERRUPTED:
