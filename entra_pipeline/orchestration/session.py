@@ -32,6 +32,7 @@ from entra_pipeline.lake import (
 )
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
+from entra_pipeline.provisioning.drift import keeping as drift
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import LEDGER, TABLES, Status
 
@@ -291,7 +292,7 @@ class Sync:
         from entra_pipeline.provisioning.ledger.export import to_lake
         from entra_pipeline.provisioning.service import Provisioning
 
-        lake = Lake(self.directory.lake, LEDGER)
+        lake, told = Lake(self.directory.lake, LEDGER), True
         with Provisioning(self.settings) as opened:
             file = opened.ledger_file
             if file is None or file.exists():
@@ -301,7 +302,27 @@ class Sync:
                 except Exception as error:
                     # A sync is there for the tenant: what was exported before stays.
                     log.warning("the ledger was not exported: %s", type(error).__name__)
-        return {name: lake.files(name) for name in LEDGER}
+                    told = False
+        self._drift(ledger=told)
+        recent = {"grant_changes": drift.recent_files(lake, datetime.now(UTC))}
+        return {name: lake.files(name) for name in LEDGER if name not in recent} | recent
+
+    def _drift(self, *, ledger: bool) -> None:
+        """Find out what made direct grants change; a later sync does if this one cannot."""
+
+        def read_before(table: str, moment: datetime) -> datetime | None:
+            times = (status.as_of for status in self.books.history(table))
+            return max((time for time in times if time and time < moment), default=None)
+
+        known = drift.Known(ledger, self.settings.known_automation)
+        try:
+            drift.classify(
+                self.directory.lake, read_before=read_before, known=known, sync_id=self.sync_id
+            )
+        except Exception as error:
+            # What changed is in the tables' histories, and is gone through next time.
+            log.warning("changes of grants were not classified: %s", type(error).__name__)
+            log.debug("drift", exc_info=error)
 
     def require_stage(self) -> None:
         """Raise when an earlier step of this very run did not build the stage."""

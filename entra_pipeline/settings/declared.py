@@ -388,6 +388,15 @@ class Declared(BaseSettings):
         ),
         json_schema_extra=_section("Provisioning"),
     )
+    known_automation: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Users and applications that change access by themselves, such as a system of the "
+            "personnel department: their object ids or application (client) ids, separated by "
+            "commas or spaces. What they change is no drift."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
     stop_file: Path | None = Field(
         None,
         description=(
@@ -462,19 +471,19 @@ class Declared(BaseSettings):
             raise ValueError("one tenant must be named: its directory id or a verified domain")
         return value
 
-    @field_validator("pim_groups", "seal_to", mode="before")
+    @field_validator("pim_groups", "known_automation", "seal_to", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part for part in re.split(r"[\s,;]+", value) if part)
         return value
 
-    @field_validator("pim_groups", mode="after")
+    @field_validator("pim_groups", "known_automation", mode="after")
     @classmethod
     def _object_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for part in value:
             if not re.fullmatch(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", part):
-                raise ValueError(f"{part!r} is not a group's object id (GUID)")
+                raise ValueError(f"{part!r} is not an object id (GUID)")
         return tuple(part.lower() for part in value)
 
     @field_validator("seal_to", mode="after")
