@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from entra_pipeline.access import build
 from entra_pipeline.extract.extraction import Extraction, Progress
@@ -35,6 +35,9 @@ from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.provisioning.drift import keeping as drift
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import LEDGER, TABLES, Status
+
+if TYPE_CHECKING:
+    from entra_pipeline.provisioning.service import Provisioning
 
 # Tags of a Dagster run: the sync that it is in the books, and the data directory that it locked.
 SYNC_TAG: Final = "entra_pipeline/sync_id"
@@ -303,9 +306,19 @@ class Sync:
                     # A sync is there for the tenant: what was exported before stays.
                     log.warning("the ledger was not exported: %s", type(error).__name__)
                     told = False
+                self._checkpoint(opened)
         self._drift(ledger=told)
         recent = {"grant_changes": drift.recent_files(lake, datetime.now(UTC))}
         return {name: lake.files(name) for name in LEDGER if name not in recent} | recent
+
+    def _checkpoint(self, opened: Provisioning) -> None:
+        """Sign the audit's newest entry, where the settings have a place for that."""
+        try:
+            opened.checkpoint()
+        except Exception as error:
+            ours = type(error).__module__.startswith("entra_pipeline")
+            why = str(error) if ours else type(error).__name__
+            log.warning("no checkpoint of the audit was kept: %s", why)
 
     def _drift(self, *, ledger: bool) -> None:
         """Find out what made direct grants change; a later sync does if this one cannot."""

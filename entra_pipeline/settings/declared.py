@@ -354,6 +354,41 @@ class Declared(BaseSettings):
     )
 
     # Provisioning
+    requests_webhook_url: SecretStr | None = Field(
+        None,
+        description=(
+            "Address that is told, as one signed JSON POST each, when access that was granted is "
+            "about to end and when a request failed, diverged or needs a person "
+            "(docs/provisioning.md). Needs ENTRA_EVENTS_WEBHOOK_SECRET."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    expiry_notice_hours: float = Field(
+        72.0,
+        gt=0,
+        le=24 * 365,
+        description=(
+            "How long before its end a grant is told of; a grant shorter than twice that at half "
+            "of its time."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    checkpoint_dir: Path | None = Field(
+        None,
+        description=(
+            "Directory that each sync writes a signed checkpoint of the ledger's audit into: best "
+            "one where files can be added and not changed. Needs ENTRA_CHECKPOINT_KEY_FILE."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    checkpoint_key_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file with the Ed25519 private key that checkpoints are signed with: `openssl "
+            "genpkey -algorithm ed25519` makes one."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
     provisioning: bool = Field(
         False,
         description=(
@@ -517,7 +552,7 @@ class Declared(BaseSettings):
             raise ValueError("shorter than 16 characters")
         return value
 
-    @field_validator("events_webhook_url", mode="after")
+    @field_validator("events_webhook_url", "requests_webhook_url", mode="after")
     @classmethod
     def _signed(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:

@@ -38,7 +38,7 @@ def changes(program: Program) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What is kept, by whose access to what, and whether it appeared."""
     rows = Lake(program.data / "lake", LEDGER).read("grant_changes").to_pylist()
     found = {
-        (row["principal_id"], row["entitlement_id"], row["operation"], row["source_table"]): row
+        (row["principal_id"], row["entitlement_id"], row["change"], row["source_table"]): row
         for row in rows
     }
     assert len(found) == len(rows)
@@ -124,3 +124,24 @@ def test_each_way_of_changing_access_has_its_cause(
     back = changes(program)[gone, f"group:{returned}:member", "appeared"]
     assert (back["cause"], back["actor_id"]) == ("automation", robot["id"])
     assert back["reverts"] == revoked
+
+    told = program.json("drift")
+    assert [row["id"] for row in told["drift"]] == [back["id"], hand["id"]]
+    shown = program("drift")
+    assert "known automation" in shown.out
+    assert "by hand" in shown.out
+    assert program.json("query", "SELECT count(*) FROM grant_changes")["rows"] == [[8 + 1]]
+
+    # Repairing is a request like any other, and the same one when asked for twice.
+    filed = program.json("request", "from-drift", back["id"][:-4])["requests"][0]
+    assert filed == {"id": filed["id"], "kind": "revoke", "state": "filed"}
+    assert program.json("request", "from-drift", back["id"])["requests"][0]["id"] == filed["id"]
+    assert program.effects()[2:] == []
+    program("approve", filed["id"], "--plan", program.planned(filed["id"]))
+    program("apply", "--wait")
+    program("sync")
+    assert [row["id"] for row in program.json("drift")["drift"]] == [hand["id"]]
+    assert back["id"] in {row["id"] for row in program.json("drift", "--all")["drift"]}
+    refused = program("request", "from-drift", back["id"], code=2)
+    assert "not so any more" in refused.err
+    program("verify")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,18 +116,42 @@ def verify_audit(
             show_default=False,
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="A signed checkpoint that a sync wrote: the same, and nobody can have made it up.",
+            show_default=False,
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            help="PEM file with the key to check it with; without it ENTRA_CHECKPOINT_KEY_FILE.",
+            show_default=False,
+        ),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
     """Check that the ledger is what it became step by step. Exit 1 when it is not, with each row.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       entra-pipeline verify-audit --head 1204:9c0f…
+
+      entra-pipeline verify-audit --checkpoint audit-000000001204-9c0f….json --public-key audit.pub
     """
     from entra_pipeline.provisioning.ledger import verify
 
+    if head is not None and checkpoint is not None:
+        raise CliError("--head and --checkpoint: give one of them")
     noted = _noted(head)
     with provisioning() as opened:
+        if checkpoint is not None:
+            noted = opened.signed_head(checkpoint, public_key)
         report = verify(opened.ledger.database, noted)
     now = f"{report.head.seq}:{report.head.hash}"
     if output.is_json():

@@ -131,6 +131,12 @@ WITH naming AS (
           ELSE t.operation = c.operation
           END
       AND NOT EXISTS (SELECT 1 FROM used u WHERE u.audit_id = t.id AND {_SAME})
+      -- What the ledger undid afterwards is not what stands now.
+      AND NOT EXISTS (
+          SELECT 1 FROM ours o
+          WHERE o.principal_id = lower(c.principal_id) AND o.operation <> c.operation
+            AND o.entitlement_id = lower(c.entitlement_id)
+            AND o.written_at > t.happened AND o.written_at <= c.seen_at)
 )
 SELECT f.id, f.audit_id, f.activity, f.happened,
        CASE WHEN f.user_id IS NOT NULL THEN 'user' WHEN f.app_id IS NOT NULL
@@ -152,14 +158,15 @@ LEFT JOIN (
            any_value(written_at) AS written_at FROM calls GROUP BY client_request_id
 ) l ON l.client_request_id = f.correlation_id
 QUALIFY row_number() OVER (
-    PARTITION BY f.id ORDER BY l.id IS NULL, coalesce(f.app_id = '{_MS_PIM}', false), f.happened DESC
+    PARTITION BY f.id
+    ORDER BY l.id IS NULL, coalesce(f.app_id = '{_MS_PIM}', false), f.happened DESC
 ) = 1
 """
 
 _VERDICT: Final = f"""
 CREATE OR REPLACE TEMP TABLE verdict AS
-SELECT c.id, c.sync_id, c.seen_after, c.seen_at, c.source_table, c.row_key, c.operation,
-       c.principal_id, c.entitlement_id, c.state,
+SELECT c.id, c.sync_id AS seen_by, c.seen_after, c.seen_at, c.source_table, c.row_key,
+       c.operation AS change, c.principal_id, c.entitlement_id, c.state,
        CASE
            WHEN d.id IS NOT NULL THEN '{Cause.LEDGER}'
            WHEN b.cause = 'ledger' THEN '{Cause.LEDGER}'

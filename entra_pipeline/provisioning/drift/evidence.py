@@ -204,7 +204,8 @@ def used(connection: duckdb.DuckDBPyConnection, books: Lake, since: datetime) ->
         connection,
         "used",
         recent(books, since),
-        "SELECT id, source_table, operation, principal_id, entitlement_id, operation_id, audit_id "
+        "SELECT id, source_table, change AS operation, principal_id, entitlement_id, "
+        "operation_id, audit_id "
         "FROM {files} WHERE (operation_id IS NOT NULL OR audit_id IS NOT NULL) "
         "AND principal_id IN (SELECT principal_id FROM changed)",
         "id VARCHAR, source_table VARCHAR, operation VARCHAR, principal_id VARCHAR, "
@@ -261,8 +262,9 @@ def audits(
         WHERE activity_date_time >= {_time(start)} AND activity_date_time < {_time(end)}
           AND lower(coalesce(result, 'success')) <> 'failure'
         """,
-        "id VARCHAR, at TIMESTAMPTZ, activity VARCHAR, service VARCHAR, correlation_id VARCHAR, "
-        "user_id VARCHAR, app_id VARCHAR, service_principal_id VARCHAR, names VARCHAR[]",
+        "id VARCHAR, happened TIMESTAMPTZ, activity VARCHAR, service VARCHAR, "
+        "correlation_id VARCHAR, user_id VARCHAR, app_id VARCHAR, service_principal_id VARCHAR, "
+        "names VARCHAR[]",
     )
     connection.execute(
         f"""

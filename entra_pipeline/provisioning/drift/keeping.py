@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from entra_pipeline.lake import Lake
 from entra_pipeline.lake.events import Events
-from entra_pipeline.provisioning.drift import causes, evidence
+from entra_pipeline.provisioning.drift import causes, evidence, undone
 from entra_pipeline.provisioning.drift.sources import SOURCES, Source, changed
 from entra_pipeline.tables import LEDGER, TABLES
 from entra_pipeline.tables.model import TIME
@@ -74,7 +74,9 @@ def classify(
     heard = events.info(evidence.AUDITS)
     news = {"events": None if heard is None else heard.version, "ledger": known.ledger}
     again = done.get("open") and any(done.get(name) != value for name, value in news.items())
-    if not todo and not again:
+    last = datetime.fromisoformat(done["compared"]) if done["compared"] else now - FIRST
+    compare = known.ledger and undone.due(books, last) and undone.until(lake, now) > last
+    if not todo and not again and not compare:
         return 0
     spans = [] if heard is None else list(heard.covered)
     with duckdb.connect(config={"memory_limit": "1GiB"}) as connection:
@@ -85,6 +87,10 @@ def classify(
         _facts(connection, spans, known, now)
         if again:
             _reopen(connection, books, datetime.fromisoformat(done["open"]), now)
+        if compare:
+            until = undone.until(lake, now)
+            undone.find(connection, lake, books, last, until, sync_id)
+            last = until
         count = _count(connection, "changed")
         if count:
             _settle(connection, lake, books, events, known)
@@ -96,7 +102,9 @@ def classify(
     for source, _ in todo:
         found = lake.info(source.table)
         tables[source.table] = found.changed_as_of.isoformat() if found else None
-    cursor = json.dumps({"tables": tables, "open": left, **news}, sort_keys=True)
+    cursor = json.dumps(
+        {"tables": tables, "open": left, "compared": last.isoformat(), **news}, sort_keys=True
+    )
     if info is None:
         books.commit(TABLE, rows, sync_id=sync_id, as_of=now, cursor=cursor)
     else:
@@ -112,7 +120,7 @@ def recent_files(books: Lake, now: datetime) -> list[str]:
 
 def _done(cursor: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {} if cursor is None else json.loads(cursor)
-    return {"tables": {}, "open": None, **found}
+    return {"tables": {}, "open": None, "compared": None, **found}
 
 
 def _todo(lake: Lake, done: dict[str, Any], now: datetime) -> list[tuple[Source, datetime]]:
@@ -192,9 +200,9 @@ def _reopen(
     connection.execute(
         f"""
         INSERT INTO changed BY NAME
-        SELECT g.id, g.sync_id, g.seen_after, g.seen_at, g.source_table, g.row_key, g.operation,
-               g.principal_id, lower({_RESOURCE}) AS resource_id, g.entitlement_id, g.state,
-               g.through
+        SELECT g.id, g.seen_by AS sync_id, g.seen_after, g.seen_at, g.source_table, g.row_key,
+               g.change AS operation, g.principal_id, lower({_RESOURCE}) AS resource_id,
+               g.entitlement_id, g.state, g.through
         FROM {evidence.parquet(files)} g
         WHERE g.cause = 'unknown' AND (SELECT known FROM ledger_known)
           AND EXISTS (SELECT 1 FROM spans s WHERE s.start <= g.seen_after AND s.stop >= g.seen_at)
@@ -251,7 +259,7 @@ def _open(
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     names = ", ".join(column.name for column in TABLE.columns)
-    rows: Any = connection.execute(f"SELECT {names} FROM verdict ORDER BY id").to_arrow_table()
+    rows: Any = connection.sql(f"SELECT {names} FROM verdict ORDER BY id").to_arrow_table()
     found: pa.Table = rows
     return found
 

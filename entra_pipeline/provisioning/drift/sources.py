@@ -127,8 +127,7 @@ def changed(source: Source, key: tuple[str, ...], rows: str) -> str:
     """SQL: the grants that the changes in a relation of the history gave or took."""
     row_key = " || '/' || ".join(key)
     head = (
-        f"SELECT '{source.table}' AS source_table, sync_id, \"at\" AS seen_at, "
-        f"{row_key} AS row_key"
+        f"SELECT '{source.table}' AS source_table, sync_id, \"at\" AS seen_at, {row_key} AS row_key"
     )
     tail = (
         f"{source.principal} AS principal_id, lower({source.resource}) AS resource_id, "

@@ -43,7 +43,7 @@ def _requests(ledger: Ledger) -> list[Row]:
             **_same(row, "id", "kind", "state", "source", "batch_id", "plan_hash", "tier"),
             **_same(row, "ended_by"),
             **_times(row, "filed_at", "not_before", "expires_at", "changed_at"),
-            **_about(row.identity),
+            **about(row.identity),
             "asked_by_kind": row.asked_by.partition(":")[0],
             "asked_by": _signed_in(row.asked_by),
         }
@@ -75,14 +75,14 @@ def _operations(ledger: Ledger) -> list[Row]:
     }
     found = []
     for row in _all(ledger, sa.select(schema.operations)):
-        tried, about = latest.get(row.id), _about(row.identity)
-        del about["mode"]
+        tried, access = latest.get(row.id), about(row.identity)
+        del access["mode"]
         found.append(
             {
                 **_same(row, "id", "request_id", "plan_hash", "position", "action", "target_id"),
                 **_same(row, "state", "tier", "added"),
                 **_times(row, "written_at", "changed_at"),
-                **about,
+                **access,
                 "attempts": 0 if tried is None else tried.number,
                 "client_request_id": None if tried is None else tried.id,
             }
@@ -138,7 +138,7 @@ def _times(row: Any, *names: str) -> Row:
     return {name: None if value is None else moment(value) for name, value in stored.items()}
 
 
-def _about(identity: str) -> Row:
+def about(identity: str) -> Row:
     """Whom and what a request is about, where that is ids alone."""
     if found := _ACCESS.fullmatch(identity):
         return {"mode": found[1], "principal_id": found[2], "entitlement_id": found[3]}
