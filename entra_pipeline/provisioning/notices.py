@@ -137,6 +137,13 @@ class Notices:
             ).fetchone()
         return None if row[0] is None else datetime.fromisoformat(row[0])
 
+    def hasten(self) -> None:
+        """Let every notice that waits be due now, as after a listener was mended."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE notices SET due = ? WHERE state = 'waiting'", (_text(self._now()),)
+            )
+
     def delivered(self, sequence: int) -> None:
         """A listener has taken it."""
         self._set(sequence, "told", None)

@@ -98,6 +98,11 @@ class Provisioning:
     # ---- the parts -----------------------------------------------------------------------------
 
     @property
+    def settings(self) -> Settings:
+        """What it was opened with."""
+        return self._settings
+
+    @property
     def enabled(self) -> bool:
         """Whether the write gate is open."""
         return self._settings.provisioning
@@ -225,18 +230,17 @@ class Provisioning:
         from entra_pipeline.provisioning.reads import FactReader
 
         reader = FactReader(self.reader)
-        recipients = self._settings.seal_to
+        from entra_pipeline.provisioning.vaults import recipients_of
+
+        recipients = recipients_of(self._settings)
         return Planner(self.tenant_id, self.policy, reader, self._own_ids, recipients)
 
-    @property
+    @functools.cached_property
     def vault(self) -> Vault | None:
         """Where sealed passwords are kept; None when the settings name nobody to seal them to."""
-        from entra_pipeline.provisioning.sealing import SealedFiles
+        from entra_pipeline.provisioning.vaults import vault_of
 
-        settings = self._settings
-        if not settings.seal_to:
-            return None
-        return SealedFiles(settings.data_dir.absolute() / SEALED, settings.seal_to)
+        return vault_of(self._settings, self._settings.data_dir.absolute() / SEALED)
 
     @functools.cached_property
     def _own_ids(self) -> frozenset[str]:

@@ -423,6 +423,63 @@ class Declared(BaseSettings):
         ),
         json_schema_extra=_section("Provisioning"),
     )
+    vault: Literal["files", "azure", "hashicorp"] = Field(
+        "files",
+        description=(
+            "Where sealed passwords are kept: `files` (`sealed` in the data directory), `azure` "
+            "(Azure Key Vault) or `hashicorp` (HashiCorp Vault, KV version 2). The latter two need "
+            "the extra `azure-vault` or `hashicorp-vault` to be installed."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    vault_unsealed: bool = Field(
+        False,
+        description=(
+            "Let the vault keep new passwords as they are, for whoever it lets read them, instead "
+            "of sealing them to ENTRA_SEAL_TO."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    azure_vault_url: str | None = Field(
+        None,
+        description=(
+            "Address of the Key Vault, such as https://name.vault.azure.net. The writer signs in "
+            "to it with its own secret or certificate."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_url: str | None = Field(
+        None,
+        description="Address of HashiCorp Vault, such as https://vault.example.com:8200.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_token: SecretStr | None = Field(
+        None,
+        description="Token that may create and list secrets below ENTRA_HASHICORP_VAULT_PATH.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_token_file: Path | None = Field(
+        None,
+        description=(
+            "File with that token, read anew for each use: what Vault's agent keeps up to date."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_namespace: str | None = Field(
+        None,
+        description="Namespace of Vault Enterprise.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_mount: str = Field(
+        "secret",
+        description="Where the KV version 2 engine is mounted.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_path: str = Field(
+        "entra-pipeline",
+        description="Path below the mount that sealed passwords are kept under.",
+        json_schema_extra=_section("Provisioning"),
+    )
     known_automation: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description=(
@@ -530,6 +587,13 @@ class Declared(BaseSettings):
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
         return None if value is None else parse_origin(value)
+
+    @field_validator("azure_vault_url", "hashicorp_vault_url", mode="after")
+    @classmethod
+    def _vault_https(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https://[^/\s]+/?$", value):
+            raise ValueError("not an address such as https://name.example.com")
+        return None if value is None else value.rstrip("/")
 
     @field_validator("authority_url", mode="after")
     @classmethod

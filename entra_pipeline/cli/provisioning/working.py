@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entra_pipeline.provisioning.service import Carried, Provisioning
 
 MOST_S = 24 * 3600.0
+_TELLING_S = 5.0
 _BAD = frozenset({"failed", "stale", "ambiguous", "diverged", "malformed"})
 
 
@@ -44,6 +45,7 @@ def apply(
             )
         carried = opened.carry_out(wait=wait, most_seconds=MOST_S, say=_say)
         held = _held(opened, carried)
+        _tell(opened)
     if output.is_json():
         output.print_json({**_document(carried), "problems": held})
     else:
@@ -177,6 +179,20 @@ def _noted(text: str | None) -> Any:
     if not (found := re.fullmatch(r"(\d+):([0-9a-f]{64})", text.strip().lower())):
         raise CliError(f"{text!r} is not a head", remedy="`verify-audit` prints one: SEQ:HASH.")
     return Head(int(found[1]), found[2])
+
+
+def _tell(opened: Provisioning) -> None:
+    """Have a listener told of ends that are near and of what went wrong; wait but a moment."""
+    settings = opened.settings
+    if settings.requests_webhook_url is None:
+        return
+    from entra_pipeline.orchestration.courier import Courier
+    from entra_pipeline.orchestration.notices import look, notices
+
+    courier = Courier()
+    look(settings)
+    courier.wake_for(settings, notices(settings))
+    courier.wait(_TELLING_S)
 
 
 def _make(file: Any, text: str) -> bool:
