@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from entra_pipeline.lake import Lake
 from entra_pipeline.simulator.process import Simulator, running
@@ -63,6 +69,13 @@ def test_each_way_of_changing_access_has_its_cause(
         if each["displayName"] == "Reports Reader"
     )
     program.env["ENTRA_KNOWN_AUTOMATION"] = robot["appId"]
+    checkpoints = program.folder / "checkpoints"
+    key = Ed25519PrivateKey.generate()
+    (program.folder / "audit.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    program.env["ENTRA_CHECKPOINT_DIR"] = str(checkpoints)
+    program.env["ENTRA_CHECKPOINT_KEY_FILE"] = str(program.folder / "audit.pem")
 
     gone = tenant.stranger(returned)
     drifting.change("link", "group_members", returned, gone)
@@ -145,3 +158,7 @@ def test_each_way_of_changing_access_has_its_cause(
     refused = program("request", "from-drift", back["id"], code=2)
     assert "not so any more" in refused.err
     program("verify")
+    # Each sync that found the audit longer has kept where it ended.
+    kept = sorted(checkpoints.iterdir())
+    assert len(kept) >= 2
+    program("verify-audit", "--checkpoint", str(kept[-1]))

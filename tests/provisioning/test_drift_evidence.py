@@ -336,3 +336,21 @@ def test_what_was_undone_between_two_syncs_is_found_though_no_row_changed(
         "access": f"group:{left}:member",
         "mode": "direct",
     }
+
+
+def test_what_is_older_than_history_is_kept_goes(
+    watched: Watched, changing: Simulator, tenant: Tenant
+) -> None:
+    group = list(tenant.plain())[6]
+    user = tenant.stranger(group)
+    for op in ("link", "unlink"):
+        changing.change(op, "group_members", group, user)
+        watched.sync("group_members")
+    rows = watched.rows()
+    last = rows[-1]
+    now = datetime.now(UTC)
+    assert keeping.forget(watched.root, last["seen_at"], "maintenance", now) == len(rows) - 1
+    assert watched.rows() == [last]
+    # What was gone through stays so.
+    assert watched.classify() == 0
+    assert keeping.forget(watched.root, last["seen_at"], "maintenance", now) == 0

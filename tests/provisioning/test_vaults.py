@@ -13,7 +13,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from entra_pipeline.provisioning.ledger import Ledger
+from entra_pipeline.provisioning.ledger import Ledger, looking
 from entra_pipeline.provisioning.sealing import SealedFiles, SealingError, Vault
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import CreateUser
@@ -202,7 +202,8 @@ def test_nothing_is_written_to_the_tenant_while_the_vault_does_not_take_it(
     stage.worker().verify()
     now = stage.ledger.request(filed.id)
     assert now.state is RequestState.APPROVED
-    assert "nothing was sent: the password could not be kept in the vault" in str(now.reasons)
+    (step,) = looking.one(stage.ledger, filed.id).operations
+    assert "nothing was sent: the password could not be kept in the vault" in str(step.tries)
     assert stage.effects() == []
     server.refuse = lambda _: None
     clock.advance(seconds=60)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from entra_pipeline.lake import Lake
 from entra_pipeline.lake.events import Events
@@ -110,7 +111,32 @@ def classify(
     else:
         books.evolve(TABLE.name)
         books.amend(TABLE, upserts=rows, sync_id=sync_id, as_of=now, cursor=cursor)
+    books.maintain(TABLE.name)
     return count
+
+
+def forget(root: Path, before: datetime, sync_id: str, now: datetime) -> int:
+    """Drop changes seen before then, and what is known of them; how many there were.
+
+    Whoever calls holds the data directory's lock.
+    """
+    books = evidence.book(root)
+    info, limit = books.info(TABLE.name), f"drift_{evidence.stamp(before)}"
+    if info is None:
+        return 0
+    ids = books.read(TABLE.name, ["id"])
+    old = ids.filter(pc.less(ids.column("id"), pa.scalar(limit)))
+    if old.num_rows:
+        books.amend(
+            TABLE,
+            upserts=TABLE.schema().empty_table(),
+            deletes=old,
+            sync_id=sync_id,
+            as_of=now,
+            cursor=info.cursor,
+        )
+    books.maintain(TABLE.name, keep=now - before, now=now)
+    return old.num_rows
 
 
 def recent_files(books: Lake, now: datetime) -> list[str]:
