@@ -131,8 +131,8 @@ def maintain(
             done.runs = prune_runs(instance, directory.path, before)
 
     def changes() -> None:
-        if keep is not None:
-            drift.forget(directory.lake, now - keep, "maintenance", now)
+        before = None if keep is None else now - keep
+        drift.maintain(directory.lake, before, "maintenance", now)
 
     for name in TABLES:
         if (directory.lake / name).is_dir():

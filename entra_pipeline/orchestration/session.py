@@ -6,6 +6,7 @@ opened and closed by the resource in `resources`; this module knows nothing of D
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -323,9 +324,12 @@ class Sync:
     def _drift(self, *, ledger: bool) -> None:
         """Find out what made direct grants change; a later sync does if this one cannot."""
 
+        @functools.cache
+        def times(table: str) -> list[datetime]:
+            return [status.as_of for status in self.books.history(table) if status.as_of]
+
         def read_before(table: str, moment: datetime) -> datetime | None:
-            times = (status.as_of for status in self.books.history(table))
-            return max((time for time in times if time and time < moment), default=None)
+            return max((time for time in times(table) if time < moment), default=None)
 
         known = drift.Known(ledger, self.settings.known_automation)
         try:

@@ -349,8 +349,8 @@ def test_what_is_older_than_history_is_kept_goes(
     rows = watched.rows()
     last = rows[-1]
     now = datetime.now(UTC)
-    assert keeping.forget(watched.root, last["seen_at"], "maintenance", now) == len(rows) - 1
+    assert keeping.maintain(watched.root, last["seen_at"], "maintenance", now) == len(rows) - 1
     assert watched.rows() == [last]
     # What was gone through stays so.
     assert watched.classify() == 0
-    assert keeping.forget(watched.root, last["seen_at"], "maintenance", now) == 0
+    assert keeping.maintain(watched.root, last["seen_at"], "maintenance", now) == 0

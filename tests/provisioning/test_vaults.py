@@ -202,7 +202,7 @@ def test_nothing_is_written_to_the_tenant_while_the_vault_does_not_take_it(
     stage.worker().verify()
     now = stage.ledger.request(filed.id)
     assert now.state is RequestState.APPROVED
-    (step,) = looking.one(stage.ledger, filed.id).operations
+    (step,) = looking.operations(stage.ledger, filed.id)
     assert "nothing was sent: the password could not be kept in the vault" in str(step.tries)
     assert stage.effects() == []
     server.refuse = lambda _: None

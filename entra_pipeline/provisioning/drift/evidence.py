@@ -27,6 +27,7 @@ BEFORE: Final = timedelta(minutes=30)
 AFTER: Final = timedelta(minutes=10)
 """How much later than the beginning of a read a change may be that it showed."""
 
+_FEW: Final = 1_000
 _GUID: Final = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _NAMING: Final = (
     "objectid",
@@ -171,7 +172,8 @@ def activations(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def ledger(connection: duckdb.DuckDBPyConnection, books: Lake) -> None:
-    """`ours`: what the ledger wrote about those principals and resources; `calls`: its calls."""
+    """`ours`: what the ledger wrote about those principals and resources; `calls`: those of its
+    calls that audits tell of (`told`)."""
     operations = books.files("operations")
     select(
         connection,
@@ -193,7 +195,7 @@ def ledger(connection: duckdb.DuckDBPyConnection, books: Lake) -> None:
         "calls",
         operations,
         "SELECT id, request_id, written_at, lower(client_request_id) AS client_request_id "
-        "FROM {files} WHERE client_request_id IS NOT NULL",
+        "FROM {files} WHERE lower(client_request_id) IN (SELECT correlation_id FROM told)",
         "id VARCHAR, request_id VARCHAR, written_at TIMESTAMPTZ, client_request_id VARCHAR",
     )
 
@@ -240,6 +242,16 @@ def audits(
     naming = " OR ".join(f"lower(m.display_name) LIKE '%{name}'" for name in _NAMING)
     gives, takes = (f"({', '.join(repr(word) for word in words)})" for words in (_GIVES, _TAKES))
     files = events.files(AUDITS, start, end)
+    row = connection.execute("SELECT count(*) FROM changed").fetchall()[0]
+    # Looking for a few ids comes before taking texts apart; for very many it would cost more.
+    few = row[0] <= _FEW
+    named = (
+        "AND list_has_any(list_transform(target_resources, lambda t: lower(t.id)), "
+        "(SELECT list(DISTINCT name) FROM (SELECT lower(principal_id) AS name FROM changed "
+        "UNION ALL SELECT resource_id FROM changed)))"
+        if few
+        else ""
+    )
     select(
         connection,
         "heard",
@@ -260,7 +272,7 @@ def audits(
                )) AS names
         FROM {{files}}
         WHERE activity_date_time >= {_time(start)} AND activity_date_time < {_time(end)}
-          AND lower(coalesce(result, 'success')) <> 'failure'
+          AND lower(coalesce(result, 'success')) <> 'failure' {named}
         """,
         "id VARCHAR, happened TIMESTAMPTZ, activity VARCHAR, service VARCHAR, "
         "correlation_id VARCHAR, user_id VARCHAR, app_id VARCHAR, service_principal_id VARCHAR, "

@@ -95,7 +95,7 @@ def classify(
         count = _count(connection, "changed")
         if count:
             _settle(connection, lake, books, events, known)
-            rows = _rows(connection)
+            rows = _rows(connection, books)
         else:
             rows = TABLE.schema().empty_table()
         left = _open(connection, books, done, again=bool(again), settled=bool(count), now=now)
@@ -111,19 +111,22 @@ def classify(
     else:
         books.evolve(TABLE.name)
         books.amend(TABLE, upserts=rows, sync_id=sync_id, as_of=now, cursor=cursor)
-    books.maintain(TABLE.name)
     return count
 
 
-def forget(root: Path, before: datetime, sync_id: str, now: datetime) -> int:
-    """Drop changes seen before then, and what is known of them; how many there were.
+def maintain(root: Path, before: datetime | None, sync_id: str, now: datetime) -> int:
+    """Remove files that nobody needs, and changes seen before then; how many of these there were.
 
     Whoever calls holds the data directory's lock.
     """
     books = evidence.book(root)
-    info, limit = books.info(TABLE.name), f"drift_{evidence.stamp(before)}"
+    info = books.info(TABLE.name)
     if info is None:
         return 0
+    if before is None:
+        books.maintain(TABLE.name)
+        return 0
+    limit = f"drift_{evidence.stamp(before)}"
     ids = books.read(TABLE.name, ["id"])
     old = ids.filter(pc.less(ids.column("id"), pa.scalar(limit)))
     if old.num_rows:
@@ -246,9 +249,9 @@ def _settle(
     since, until = first - evidence.BEFORE, last + evidence.AFTER
     evidence.properties(connection, lake, since)
     evidence.activations(connection, lake)
+    evidence.audits(connection, events, since, until)
     evidence.ledger(connection, books)
     evidence.used(connection, books, since)
-    evidence.audits(connection, events, since, until)
     causes.settle(connection)
 
 
@@ -283,9 +286,17 @@ def _open(
     return min(oldest).astimezone(UTC).isoformat() if oldest else None
 
 
-def _rows(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _rows(connection: duckdb.DuckDBPyConnection, books: Lake) -> pa.Table:
+    """What is to be kept: what is known already stays, even where evidence has gone meanwhile."""
     names = ", ".join(column.name for column in TABLE.columns)
-    rows: Any = connection.sql(f"SELECT {names} FROM verdict ORDER BY id").to_arrow_table()
+    first = connection.execute("SELECT min(id) FROM verdict").fetchall()[0][0]
+    files = evidence.paths_since(books, first)
+    kept = (
+        f"WHERE id NOT IN (SELECT id FROM {evidence.parquet(files)} WHERE cause <> 'unknown')"
+        if files
+        else ""
+    )
+    rows: Any = connection.sql(f"SELECT {names} FROM verdict {kept} ORDER BY id").to_arrow_table()
     found: pa.Table = rows
     return found
 
