@@ -30,7 +30,9 @@ from entra_pipeline.lake import (
     Reconciled,
     SyncRecord,
     TableStatus,
+    feed,
 )
+from entra_pipeline.lake.feed_model import Event
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.provisioning.drift import keeping as drift
@@ -331,10 +333,18 @@ class Sync:
         def read_before(table: str, moment: datetime) -> datetime | None:
             return max((time for time in times(table) if time < moment), default=None)
 
+        def heard_since(moment: datetime) -> list[Event]:
+            heard = feed.existing(self.directory)
+            return [] if heard is None else heard.events(since=moment)
+
         known = drift.Known(ledger, self.settings.known_automation)
         try:
             drift.classify(
-                self.directory.lake, read_before=read_before, known=known, sync_id=self.sync_id
+                self.directory.lake,
+                read_before=read_before,
+                known=known,
+                sync_id=self.sync_id,
+                heard_since=heard_since,
             )
         except Exception as error:
             # What changed is in the tables' histories, and is gone through next time.

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 
 from entra_pipeline.extract.activity import client_for, read_activity
-from entra_pipeline.lake import Lake
+from entra_pipeline.extract.listening import listen
+from entra_pipeline.lake import DataDirectory, Lake
 from entra_pipeline.lake.events import Events
+from entra_pipeline.lake.feed import Feed
 from entra_pipeline.provisioning.drift import findings, keeping
 from entra_pipeline.simulator.process import Simulator, running
 from entra_pipeline.tables import LEDGER
@@ -57,7 +59,13 @@ class Watched:
         self.rig.sync(*(tables or READ))
         return self.classify(ledger=ledger, known=known)
 
-    def classify(self, *, ledger: bool = True, known: tuple[str, ...] = ()) -> int:
+    def classify(
+        self,
+        *,
+        ledger: bool = True,
+        known: tuple[str, ...] = (),
+        heard: keeping.Heard = lambda _: (),
+    ) -> int:
         def before(table: str, moment: datetime) -> datetime | None:
             times = [each.as_of for each in self.rig.books.history(table)]
             return max((each for each in times if each and each < moment), default=None)
@@ -67,6 +75,7 @@ class Watched:
             read_before=before,
             known=keeping.Known(ledger, known),
             sync_id=self.rig.books.syncs(1)[0].sync_id,
+            heard_since=heard,
         )
 
     def listen(self) -> None:
@@ -354,3 +363,25 @@ def test_what_is_older_than_history_is_kept_goes(
     # What was gone through stays so.
     assert watched.classify() == 0
     assert keeping.maintain(watched.root, last["seen_at"], "maintenance", now) == 0
+
+
+def test_what_the_event_feed_heard_is_evidence_before_the_log_is_read(
+    watched: Watched, changing: Simulator, tenant: Tenant
+) -> None:
+    by_hand, by_robot = list(tenant.plain())[7:9]
+    user, robot = tenant.stranger(by_hand), tenant.service_principals[1]
+    other = tenant.stranger(by_robot)
+    changing.change("link", "group_members", by_hand, user, by={"user": tenant.users[1]})
+    changing.change("link", "group_members", by_robot, other, by={"app": robot["id"]})
+    settings = watched.rig.settings.model_copy(update={"activity_overlap_minutes": 60})
+    feed = Feed(DataDirectory.claim(settings.data_dir, settings.tenant_id))
+    # What the feed heard is of no use to a sync that is not told of it.
+    watched.rig.sync("group_members")
+    assert listen(settings, watched.rig.client, feed).reason is None
+    watched.classify(known=(robot["appId"],), heard=lambda since: feed.events(since=since))
+    rows = [watched.cause(user, f"group:{by_hand}:member")]
+    rows.append(watched.cause(other, f"group:{by_robot}:member"))
+    assert [(row["cause"], row["actor_id"]) for row in rows] == [
+        ("out_of_band", tenant.users[1]),
+        ("automation", robot["id"]),
+    ]

@@ -42,7 +42,10 @@ def drift(
         ),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Also what is not so any more, as after a repair.")
+        bool,
+        typer.Option(
+            "--all", help="Also what is not so any more, and what went with deleted objects."
+        ),
     ] = False,
     json_: options.Json = False,
     limit: options.Limit = None,
@@ -75,6 +78,7 @@ def drift(
         "drift": rows,
         "truncated": len(rows) < len(found.found),
         "unknown": found.unknown,
+        "with_deleted_objects": found.with_objects,
         "complete": not found.unknown and not missing,
         "missing": [{"table": one.table, "status": one.status} for one in missing],
     }
@@ -193,6 +197,11 @@ def _print(document: dict[str, Any], data_dir: Path | None) -> None:
         output.say("Next: entra-pipeline request from-drift ID", style="dim")
     if document["truncated"]:
         output.say("There is more: --limit 0 shows all.")
+    if document["with_deleted_objects"]:
+        output.say(
+            f"{count(document['with_deleted_objects'], 'more change')} came with deleted objects: "
+            "--all shows them."
+        )
     if document["unknown"]:
         output.say(
             f"Of {count(document['unknown'], 'change')} nobody knows yet what made it: the "

@@ -149,7 +149,8 @@ SELECT f.id, f.audit_id, f.activity, f.happened,
                 AND regexp_matches(f.said, 'activat|expire') THEN 'pim'
            WHEN f.user_id IN (SELECT id FROM automata) OR f.app_id IN (SELECT id FROM automata)
                 OR f.service_principal_id IN (SELECT id FROM automata) THEN 'automation'
-           WHEN f.app_id = '{_MS_PIM}' THEN 'pim'
+           -- PIM did it for somebody, whom another audit tells of.
+           WHEN f.app_id = '{_MS_PIM}' THEN 'for_somebody'
            ELSE 'out_of_band'
        END AS cause
 FROM fitting f
@@ -179,7 +180,7 @@ SELECT c.id, c.sync_id AS seen_by, c.seen_after, c.seen_at, c.source_table, c.ro
                THEN '{Cause.DIRECTORY_SYNC}'
            WHEN b.cause IN ('pim', 'automation') THEN b.cause
            WHEN NOT (SELECT known FROM ledger_known) THEN '{Cause.UNKNOWN}'
-           WHEN b.cause IS NOT NULL THEN b.cause
+           WHEN b.cause = 'out_of_band' THEN b.cause
            WHEN EXISTS (SELECT 1 FROM spans s WHERE s.start <= c.seen_after AND s.stop >= c.seen_at)
                THEN '{Cause.OUT_OF_BAND}'
            ELSE '{Cause.UNKNOWN}'

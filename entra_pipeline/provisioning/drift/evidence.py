@@ -17,9 +17,11 @@ import pyarrow as pa
 from entra_pipeline.access.engine import literal
 from entra_pipeline.lake import Lake
 from entra_pipeline.lake.events import Events
+from entra_pipeline.lake.feed_model import Event
 from entra_pipeline.lake.history import History
 from entra_pipeline.provisioning.drift.sources import OBJECTS
 from entra_pipeline.tables import LEDGER, TABLES, Table
+from entra_pipeline.tables.model import TIME
 
 AUDITS: Final = "directory_audits"
 BEFORE: Final = timedelta(minutes=30)
@@ -235,10 +237,16 @@ def stamp(moment: datetime) -> str:
 
 
 def audits(
-    connection: duckdb.DuckDBPyConnection, events: Events, start: datetime, end: datetime
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    events: Events,
+    feed: Sequence[Event],
+    start: datetime,
+    end: datetime,
 ) -> None:
     """`told`: successful audits of that time that name a changed principal; `about`: what each
-    of them names."""
+    of them names. `feed`: what the event feed has heard of the same log, sooner than it is read.
+    """
     naming = " OR ".join(f"lower(m.display_name) LIKE '%{name}'" for name in _NAMING)
     gives, takes = (f"({', '.join(repr(word) for word in words)})" for words in (_GIVES, _TAKES))
     files = events.files(AUDITS, start, end)
@@ -278,6 +286,8 @@ def audits(
         "correlation_id VARCHAR, user_id VARCHAR, app_id VARCHAR, service_principal_id VARCHAR, "
         "names VARCHAR[]",
     )
+    if feed:
+        _heard_too(connection, lake, feed)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE about AS
@@ -292,6 +302,46 @@ def audits(
         FROM heard SEMI JOIN about USING (id);
         """
     )
+
+
+def _heard_too(connection: duckdb.DuckDBPyConnection, lake: Lake, feed: Sequence[Event]) -> None:
+    """Add to `heard` what the event feed knows and the log's table does not have yet."""
+    rows: Any = pa.table(
+        {
+            "id": [each.id for each in feed],
+            "happened": pa.array([each.time for each in feed], TIME),
+            "activity": [each.activity for each in feed],
+            "service": pa.array([(each.service or "").lower() for each in feed], pa.string()),
+            "correlation_id": pa.array([each.correlation_id for each in feed], pa.string()),
+            "kind": pa.array([each.actor_kind for each in feed], pa.string()),
+            "actor": pa.array([(each.actor_id or "").lower() for each in feed], pa.string()),
+            "names": pa.array(
+                [[name.lower() for name in each.targets] for each in feed], pa.list_(pa.string())
+            ),
+        }
+    )
+    select(
+        connection,
+        "actors",
+        lake.files("service_principals"),
+        "SELECT lower(id) AS id, lower(app_id) AS app_id FROM {files}",
+        "id VARCHAR, app_id VARCHAR",
+    )
+    connection.register("given", rows)
+    connection.execute(
+        """
+        INSERT INTO heard BY NAME
+        SELECT g.id, happened, activity, service, lower(correlation_id) AS correlation_id,
+               CASE WHEN kind = 'user' THEN nullif(actor, '') END AS user_id,
+               -- An application without a service principal here is known by its own id.
+               CASE WHEN kind = 'application' THEN coalesce(a.app_id, nullif(actor, '')) END
+                   AS app_id,
+               CASE WHEN kind = 'application' THEN a.id END AS service_principal_id, names
+        FROM given g LEFT JOIN actors a ON a.id = actor AND kind = 'application'
+        WHERE g.id NOT IN (SELECT id FROM heard)
+        """
+    )
+    connection.unregister("given")
 
 
 def known(connection: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> None:

@@ -57,13 +57,14 @@ class Drift:
     since: datetime
     found: tuple[Finding, ...]
     unknown: int
+    with_objects: int = 0  # left out: what went because an object was deleted
 
 
 def find(lake: Path, since: datetime, *, all_of_them: bool = False) -> Drift:
     """Out-of-band changes, and those that undo what the ledger did, seen since a time.
 
-    Without `all_of_them` only those that still stand. What PIM's tables repeat of a role or a group
-    is told once.
+    Without `all_of_them` only those that still stand, and of what went with deleted objects only
+    the number. What PIM's tables repeat of a role or a group is told once.
     """
     books = evidence.book(lake)
     paths = evidence.recent(books, since)
@@ -87,8 +88,11 @@ def find(lake: Path, since: datetime, *, all_of_them: bool = False) -> Drift:
         unknown = connection.execute(
             "SELECT count(*) FROM kept WHERE cause = 'unknown' AND seen_at >= ?", [since]
         ).fetchall()[0][0]
-    found = tuple(each for each in rows if all_of_them or each.stands)
-    return Drift(since, found, int(unknown))
+    if all_of_them:
+        return Drift(since, tuple(rows), int(unknown))
+    found = tuple(each for each in rows if each.stands and each.row["through"] is None)
+    gone = sum(each.row["through"] is not None for each in rows)
+    return Drift(since, found, int(unknown), gone)
 
 
 def one(lake: Path, key: str) -> Finding:

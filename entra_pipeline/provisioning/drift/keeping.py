@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from entra_pipeline.lake import Lake
 from entra_pipeline.lake.events import Events
+from entra_pipeline.lake.feed_model import Event
 from entra_pipeline.provisioning.drift import causes, evidence, undone
 from entra_pipeline.provisioning.drift.sources import SOURCES, Source, changed
 from entra_pipeline.tables import LEDGER, TABLES
@@ -46,6 +47,8 @@ _RESOURCE: Final = "regexp_extract(entitlement_id, '^[a-z]+:([^:@]+)', 1)"
 
 ReadBefore = Callable[[str, datetime], datetime | None]
 """When a table had been read before that time; None when nobody knows."""
+Heard = Callable[[datetime], Sequence[Event]]
+"""What the event feed has heard of what happened since then."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,13 @@ class Known:
 
 
 def classify(
-    root: Path, *, read_before: ReadBefore, known: Known, sync_id: str, now: datetime | None = None
+    root: Path,
+    *,
+    read_before: ReadBefore,
+    known: Known,
+    sync_id: str,
+    heard_since: Heard = lambda _: (),
+    now: datetime | None = None,
 ) -> int:
     """Find out what made the direct grants change that changed since the last time; how many did.
 
@@ -94,7 +103,7 @@ def classify(
             last = until
         count = _count(connection, "changed")
         if count:
-            _settle(connection, lake, books, events, known)
+            _settle(connection, lake, books, events, heard_since)
             rows = _rows(connection, books)
         else:
             rows = TABLE.schema().empty_table()
@@ -241,7 +250,11 @@ def _reopen(
 
 
 def _settle(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, books: Lake, events: Events, known: Known
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    books: Lake,
+    events: Events,
+    heard_since: Heard,
 ) -> None:
     first, last = connection.execute(
         "SELECT min(coalesce(seen_after, seen_at - INTERVAL 1 DAY)), max(seen_at) FROM changed"
@@ -249,7 +262,8 @@ def _settle(
     since, until = first - evidence.BEFORE, last + evidence.AFTER
     evidence.properties(connection, lake, since)
     evidence.activations(connection, lake)
-    evidence.audits(connection, events, since, until)
+    feed = [each for each in heard_since(since) if each.time < until]
+    evidence.audits(connection, lake, events, feed, since, until)
     evidence.ledger(connection, books)
     evidence.used(connection, books, since)
     causes.settle(connection)
