@@ -385,3 +385,58 @@ def test_what_the_event_feed_heard_is_evidence_before_the_log_is_read(
         ("out_of_band", tenant.users[1]),
         ("automation", robot["id"]),
     ]
+
+
+def test_what_was_done_once_explains_one_change(
+    watched: Watched, changing: Simulator, tenant: Tenant
+) -> None:
+    ours, theirs = list(tenant.plain())[9:11]
+    admin, robot = {"user": tenant.users[1]}, tenant.service_principals[1]
+    one, two = tenant.stranger(ours), tenant.stranger(theirs)
+    pairs = ((ours, one), (theirs, two))
+    known = (robot["id"],)
+
+    def causes() -> list[str]:
+        return [watched.cause(user, f"group:{group}:member")["cause"] for group, user in pairs]
+
+    # The ledger gives one membership, the robot the other.
+    changing.change("link", "group_members", ours, one)
+    changing.change("link", "group_members", theirs, two, by={"app": robot["id"]})
+    written = datetime.now(UTC)
+    request = exported(watched, one, f"group:{ours}:member", "add_group_member", written)
+    watched.listen()
+    watched.sync("group_members", known=known)
+    assert causes() == ["ledger", "automation"]
+    assert watched.cause(one, f"group:{ours}:member")["request_id"] == request
+    for group, user in pairs:
+        changing.change("unlink", "group_members", group, user, by=admin)
+    watched.listen()
+    watched.sync("group_members", known=known)
+    assert causes() == ["out_of_band", "out_of_band"]
+    taken = watched.cause(one, f"group:{ours}:member")
+    assert (taken["change"], taken["reverts"]) == ("gone", request)
+    # Given again minutes later, by hand: what was done before explains nothing of it.
+    for group, user in pairs:
+        changing.change("link", "group_members", group, user, by=admin)
+    watched.sync("group_members", known=known)
+    assert causes() == ["unknown", "unknown"]
+    watched.listen()
+    watched.classify(known=known)
+    assert causes() == ["out_of_band", "out_of_band"]
+    assert {watched.cause(u, f"group:{g}:member")["actor_id"] for g, u in pairs} == {admin["user"]}
+
+
+def test_the_writers_application_without_the_ledger_is_out_of_band(
+    watched: Watched, changing: Simulator, tenant: Tenant
+) -> None:
+    group = list(tenant.plain())[11]
+    user, writer = tenant.stranger(group), tenant.service_principals[2]
+    operation = exported(
+        watched, user, f"group:{group}:owner", "add_group_owner", datetime.now(UTC)
+    )
+    changing.change("link", "group_members", group, user, by={"app": writer["id"]})
+    watched.listen()
+    watched.sync("group_members")
+    row = watched.cause(user, f"group:{group}:member")
+    assert (row["cause"], row["actor_id"]) == ("out_of_band", writer["id"])
+    assert row["request_id"] != operation
