@@ -18,9 +18,12 @@ from entra_pipeline.provisioning.notices import Notices
 from entra_pipeline.provisioning.states import RequestState
 from entra_pipeline.provisioning.values import Request, Revoke, Source
 from entra_pipeline.settings import Settings
+from entra_pipeline.simulator.process import Simulator
 from tests.orchestration.listener import listening
 from tests.provisioning.clock import Clock
 from tests.provisioning.making import grant, person, plan_of
+from tests.provisioning.program import Program
+from tests.provisioning.tenant import Tenant
 
 SECRET = "a secret of the listener's"
 BEFORE = timedelta(hours=72)
@@ -177,3 +180,37 @@ def test_a_listener_that_will_not_have_one_holds_up_no_other(
         deliver_notices(listened(listener.url), notices, sleep=lambda _: notices.hasten())
         assert [each["request"] for each in listener.got] == [first, second, first]
     assert notices.counts() == {"told": 2}
+
+
+def test_apply_tells_of_what_it_could_not_do(written_to: Simulator, tmp_path: Path) -> None:
+    program, tenant = Program(written_to, tmp_path), Tenant(written_to)
+    group = list(tenant.plain())[27]
+    key = program.approved("grant", tenant.stranger(group), f"group:{group}:member")
+    refusal = {"error": {"code": "Authorization_RequestDenied", "message": "Not you."}}
+    written_to.faults(
+        [
+            {
+                "match": {"method": "POST", "path": f"{group}/members", "body": "."},
+                "respond": {"status": 403, "body": refusal},
+            },
+            {
+                "match": {"method": "PATCH", "path": group},
+                "respond": {"status": 403, "body": refusal},
+            },
+        ]
+    )
+    try:
+        with listening() as listener:
+            env = {
+                "ENTRA_REQUESTS_WEBHOOK_URL": listener.url,
+                "ENTRA_EVENTS_WEBHOOK_SECRET": SECRET,
+            }
+            program("apply", "--wait", code=3, **env)
+            (told,) = listener.got
+    finally:
+        written_to.faults([])
+    assert (told["what"], told["request"], told["entitlement_id"]) == (
+        "failed",
+        key,
+        f"group:{group}:member",
+    )
