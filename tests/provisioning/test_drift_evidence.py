@@ -336,9 +336,7 @@ def test_what_was_undone_between_two_syncs_is_found_though_no_row_changed(
     watched.sync()
     assert len(watched.rows()) == kept
     told = findings.find(watched.root, at).found
-    assert {each.row["reverts"] for each in told} == {revoked, granted} - (
-        {granted} if gone["cause"] == "unknown" else set()
-    )
+    assert {each.row["reverts"] for each in told} == {revoked, granted}
     assert findings.repair(findings.one(watched.root, back["id"])) == {
         "kind": "revoke",
         "principal_id": held,

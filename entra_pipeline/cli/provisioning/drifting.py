@@ -28,6 +28,7 @@ _CAUSES: Final = {
     "dynamic_rule": "dynamic rule",
     "directory_sync": "directory sync",
     "pim": "PIM",
+    "unknown": "not known yet",
 }
 
 

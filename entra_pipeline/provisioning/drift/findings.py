@@ -75,7 +75,7 @@ def find(lake: Path, since: datetime, *, all_of_them: bool = False) -> Drift:
             connection,
             f"""
             SELECT * FROM kept k WHERE seen_at >= ?
-              AND (cause = 'out_of_band' OR (reverts IS NOT NULL AND cause <> 'unknown'))
+              AND (cause = 'out_of_band' OR reverts IS NOT NULL)
               AND NOT (source_table IN {_INSTANCES} AND EXISTS (
                   SELECT 1 FROM kept b WHERE b.source_table IN {_BASE}
                     AND b.principal_id = k.principal_id AND b.change = k.change
