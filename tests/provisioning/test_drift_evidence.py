@@ -438,3 +438,49 @@ def test_the_writers_application_without_the_ledger_is_out_of_band(
     row = watched.cause(user, f"group:{group}:member")
     assert (row["cause"], row["actor_id"]) == ("out_of_band", writer["id"])
     assert row["request_id"] != operation
+
+
+def test_what_pim_does_for_an_administrator_is_the_administrators(
+    watched: Watched, changing: Simulator, tenant: Tenant
+) -> None:
+    # PIM's own application, which writes to the directory what people ask PIM for.
+    pim = {
+        **changing.truth("service_principals")[0],
+        "id": "01fc33a7-0000-4000-8000-000000000001",
+        "appId": "01fc33a7-78ba-4d2f-a4b7-768e336e890e",
+        "displayName": "MS-PIM",
+    }
+    changing.change("put", "service_principals", object=pim)
+    admin, user = tenant.users[1], tenant.users[3]
+    role = changing.truth("role_definitions")[7]["id"]
+    row = {"principalId": user, "roleDefinitionId": role, "directoryScopeId": "/"}
+    changing.change(
+        "put", "role_assignments", object={**row, "id": "by-pim"}, by={"app": pim["id"]}
+    )
+    watched.listen()
+    watched.sync("role_assignments")
+    entitlement = f"role:{role}@/"
+    # The audit of who asked is not there yet.
+    assert watched.cause(user, entitlement)["cause"] == "unknown"
+    instance = {
+        **row,
+        "id": "assigned",
+        "assignmentType": "Assigned",
+        "memberType": "Direct",
+        "startDateTime": "2026-11-01T08:00:00Z",
+        "endDateTime": None,
+    }
+    changing.change(
+        "put", "role_assignment_schedule_instances", object=instance, by={"user": admin}
+    )
+    watched.listen()
+    watched.sync("role_assignment_schedule_instances")
+    rows = [each for each in watched.rows() if each["entitlement_id"] == entitlement]
+    assert {each["source_table"] for each in rows} == {
+        "role_assignments",
+        "role_assignment_schedule_instances",
+    }
+    assert {(each["cause"], each["actor_id"]) for each in rows} == {("out_of_band", admin)}
+    # Told once, though two tables have it.
+    told = findings.find(watched.root, datetime(2026, 1, 1, tzinfo=UTC)).found
+    assert [each.row["source_table"] for each in told] == ["role_assignments"]
