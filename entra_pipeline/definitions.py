@@ -13,7 +13,7 @@ from assets.activity import activity
 from assets.directory import directory
 from assets.warehouse import every_table_settled, warehouse
 from entra_pipeline.orchestration import activity as readings
-from entra_pipeline.orchestration import provision
+from entra_pipeline.orchestration import notices, provision
 from entra_pipeline.orchestration.alerts import build_alert_sensor
 from entra_pipeline.orchestration.feed import build_feed_sensor
 from entra_pipeline.orchestration.jobs import build_jobs
@@ -58,6 +58,7 @@ def build_definitions(
             build_alert_sensor(load_for_alerts),
             build_feed_sensor(load),
             provision.build_sensor(load),
+            notices.build_sensor(load_for_alerts),
         ],
         resources={
             "sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock),

@@ -34,7 +34,7 @@ from entra_pipeline.cli import (
 )
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
-from entra_pipeline.cli.provisioning import asking, deciding, kinds, showing, working
+from entra_pipeline.cli.provisioning import asking, deciding, drifting, kinds, showing, working
 
 START = "Try it without a tenant"
 TENANT = "Connect a tenant"
@@ -111,6 +111,7 @@ _add("explain", ASK, questions.explain)
 _add("query", ASK, questions.query)
 _add("export", ASK, tables.export)
 _add("changes", PAST, past.changes)
+_add("drift", PAST, drifting.drift)
 _add("diff", PAST, past.diff)
 _add("warehouse", PAST, past.warehouse)
 _add("tables", ASK, tables.tables)
@@ -125,6 +126,7 @@ app.add_typer(
 _add("grant", None, asking.grant, to=request)
 _add("revoke", None, asking.revoke, to=request)
 _add("file", None, asking.file, to=request)
+_add("from-drift", None, drifting.from_drift, to=request)
 _add("plan", CHANGE, deciding.plan)
 _add("approve", CHANGE, deciding.approve)
 _add("reject", CHANGE, deciding.reject)

@@ -20,6 +20,7 @@ FORMS: Final = (
 )
 SYNC_ID: Final = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}")
 OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OBJECT_IDS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGO: Final = re.compile(r"(\d{1,6}) (minute|hour|day|week)s? ago")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 

@@ -312,7 +312,7 @@ def _said(when: Moment) -> str:
 
 def _print_changes(document: Mapping[str, Any], given: Path | None) -> None:
     rows = document["changes"]
-    names = _names(given, {value for row in rows for value in _ids(row)})
+    names = names_of(given, {value for row in rows for value in _ids(row)})
     if rows:
         output.print_table(
             ["Seen (UTC)", "Table", "Change", Col("Row", wrap=True), Col("How", wrap=True)],
@@ -331,7 +331,7 @@ def _print_changes(document: Mapping[str, Any], given: Path | None) -> None:
     _rest(document)
 
 
-def _names(given: Path | None, ids: set[str]) -> dict[str, str]:
+def names_of(given: Path | None, ids: set[str]) -> dict[str, str]:
     """Names of today for the ids; what is gone has none here."""
     if not ids:
         return {}

@@ -26,6 +26,7 @@ from entra_pipeline.orchestration.dead_runs import close_dead_runs, data_tag
 from entra_pipeline.orchestration.pruning import prune_runs
 from entra_pipeline.orchestration.resources import LOCK_WAIT_S
 from entra_pipeline.orchestration.session import DATA_TAG
+from entra_pipeline.provisioning.drift import keeping as drift
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import TABLES
 
@@ -129,12 +130,17 @@ def maintain(
             before = now - timedelta(days=settings.dagster_run_days)
             done.runs = prune_runs(instance, directory.path, before)
 
+    def changes() -> None:
+        before = None if keep is None else now - keep
+        drift.maintain(directory.lake, before, "maintenance", now)
+
     for name in TABLES:
         if (directory.lake / name).is_dir():
             attempt(name, lambda name=name: table(name))  # type: ignore[misc]
     parts = {
         "activity": activity,
         "feed": feed,
+        "drift": changes,
         "past": warehouses,
         "books": syncs,
         "dagster": runs,

@@ -6,6 +6,7 @@ opened and closed by the resource in `resources`; this module knows nothing of D
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from entra_pipeline.access import build
 from entra_pipeline.extract.extraction import Extraction, Progress
@@ -29,11 +30,17 @@ from entra_pipeline.lake import (
     Reconciled,
     SyncRecord,
     TableStatus,
+    feed,
 )
+from entra_pipeline.lake.feed_model import Event
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
+from entra_pipeline.provisioning.drift import keeping as drift
 from entra_pipeline.settings import Settings
 from entra_pipeline.tables import LEDGER, TABLES, Status
+
+if TYPE_CHECKING:
+    from entra_pipeline.provisioning.service import Provisioning
 
 # Tags of a Dagster run: the sync that it is in the books, and the data directory that it locked.
 SYNC_TAG: Final = "entra_pipeline/sync_id"
@@ -289,21 +296,62 @@ class Sync:
 
     def _ledger(self) -> dict[str, list[str]]:
         """Files of what the ledger of provisioning is now; of the last time, if it is silent."""
-        lake = Lake(self.directory.lake, LEDGER)
+        lake, told = Lake(self.directory.lake, LEDGER), True
         file = self.settings.ledger_file
         if file is None or file.exists():
             # Most tenants have no ledger, and what reads one is half a second of imports.
             from entra_pipeline.provisioning.ledger.export import to_lake
             from entra_pipeline.provisioning.service import Provisioning
 
-            try:
-                with Provisioning(self.settings) as opened:
+            with Provisioning(self.settings) as opened:
+                try:
                     now = datetime.now(UTC)
                     to_lake(opened.ledger, lake, sync_id=self.sync_id, as_of=now)
-            except Exception as error:
-                # A sync is there for the tenant: what was exported before stays.
-                log.warning("the ledger was not exported: %s", type(error).__name__)
-        return {name: lake.files(name) for name in LEDGER}
+                except Exception as error:
+                    # A sync is there for the tenant: what was exported before stays.
+                    log.warning("the ledger was not exported: %s", type(error).__name__)
+                    told = False
+                self._checkpoint(opened)
+        self._drift(ledger=told)
+        recent = {"grant_changes": drift.recent_files(lake, datetime.now(UTC))}
+        return {name: lake.files(name) for name in LEDGER if name not in recent} | recent
+
+    def _checkpoint(self, opened: Provisioning) -> None:
+        """Sign the audit's newest entry, where the settings have a place for that."""
+        try:
+            opened.checkpoint()
+        except Exception as error:
+            ours = type(error).__module__.startswith("entra_pipeline")
+            why = str(error) if ours else type(error).__name__
+            log.warning("no checkpoint of the audit was kept: %s", why)
+
+    def _drift(self, *, ledger: bool) -> None:
+        """Find out what made direct grants change; a later sync does if this one cannot."""
+
+        @functools.cache
+        def times(table: str) -> list[datetime]:
+            return [status.as_of for status in self.books.history(table) if status.as_of]
+
+        def read_before(table: str, moment: datetime) -> datetime | None:
+            return max((time for time in times(table) if time < moment), default=None)
+
+        def heard_since(moment: datetime) -> list[Event]:
+            heard = feed.existing(self.directory)
+            return [] if heard is None else heard.events(since=moment)
+
+        known = drift.Known(ledger, self.settings.known_automation)
+        try:
+            drift.classify(
+                self.directory.lake,
+                read_before=read_before,
+                known=known,
+                sync_id=self.sync_id,
+                heard_since=heard_since,
+            )
+        except Exception as error:
+            # What changed is in the tables' histories, and is gone through next time.
+            log.warning("changes of grants were not classified: %s", type(error).__name__)
+            log.debug("drift", exc_info=error)
 
     def require_stage(self) -> None:
         """Raise when an earlier step of this very run did not build the stage."""

@@ -35,7 +35,8 @@ def checks(settings: Settings) -> Iterator[Line]:
                 f"all writing is stopped by {opened.stop_file}",
                 "`entra-pipeline resume` lets it go on.",
             )
-        yield _sealing(settings)
+        yield _sealing(opened, settings)
+        yield from _checkpoints(settings)
         yield from _writer(opened, settings)
 
 
@@ -72,15 +73,48 @@ def _ledger(opened: Provisioning) -> Line:
     return "ledger", "ok", opened.ledger.database.engine.url.render_as_string(), None
 
 
-def _sealing(settings: Settings) -> Line:
-    if keys := len(settings.seal_to):
-        return "new passwords", "ok", f"sealed to {keys} key{'s' if keys > 1 else ''}", None
-    return (
-        "new passwords",
-        "warning",
-        "nobody to seal them to: accounts are not made and passwords not changed",
-        "Name public keys of those who may read them in ENTRA_SEAL_TO (`age-keygen`).",
-    )
+def _sealing(opened: Provisioning, settings: Settings) -> Line:
+    name, place = "new passwords", {"azure": " in Key Vault", "hashicorp": " in HashiCorp Vault"}
+    try:
+        vault = opened.vault
+    except (ProvisioningError, SettingsError) as error:
+        return name, "warning", _said(error), "Passwords are not set until that is mended."
+    if vault is None:
+        return (
+            name,
+            "warning",
+            "nobody to seal them to: accounts are not made and passwords not changed",
+            "Name public keys of those who may read them in ENTRA_SEAL_TO (`age-keygen`).",
+        )
+    where = place.get(settings.vault, "")
+    if settings.vault_unsealed:
+        return name, "ok", f"kept{where} as they are", None
+    keys = len(vault.recipients)
+    return name, "ok", f"sealed to {keys} key{'s' if keys > 1 else ''}{where}", None
+
+
+def _checkpoints(settings: Settings) -> Iterator[Line]:
+    folder, file = settings.checkpoint_dir, settings.checkpoint_key_file
+    if folder is None and file is None:
+        return
+    name = "audit checkpoints"
+    if folder is None or file is None:
+        missing = "ENTRA_CHECKPOINT_DIR" if folder is None else "ENTRA_CHECKPOINT_KEY_FILE"
+        yield name, "warning", f"{missing} is missing: none are written", "Set both, or neither."
+        return
+    from entra_pipeline.provisioning import checkpoints
+
+    try:
+        checkpoints.private_key(file)
+    except checkpoints.CheckpointError as error:
+        yield name, "warning", str(error), "None are written until that is mended."
+        return
+    newest = checkpoints.latest(folder)
+    yield name, "ok", f"in {folder}, the newest {newest.name if newest else 'not yet'}", None
+
+
+def _said(error: Exception) -> str:
+    return " ".join(error.messages) if isinstance(error, SettingsError) else str(error)
 
 
 def _writer(opened: Provisioning, settings: Settings) -> Iterator[Line]:

@@ -185,7 +185,7 @@ class Sealing:
             return
         try:
             self._vault.discard(operation.request_id, attempt)
-        except OSError as error:
+        except (OSError, SealingError) as error:
             # What became of the write is to be recorded all the same.
             log.warning("a sealed password that was not set could not be removed: %s", error)
 
@@ -195,7 +195,7 @@ class Sealing:
             return {}
         try:
             kept = self._vault.kept(operation.request_id)
-        except OSError as error:
+        except (OSError, SealingError) as error:
             log.warning("sealed passwords cannot be looked at: %s", error)
             return {}
         return {f"sealed:{name}": digest for name, digest in kept.items()}

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from entra_pipeline.provisioning import approving
 from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
-from entra_pipeline.provisioning.ledger import Filed, Ledger, looking, recent
+from entra_pipeline.provisioning.ledger import Filed, Head, Ledger, looking, recent
 from entra_pipeline.provisioning.ledger.diverting import divert
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
@@ -98,6 +98,11 @@ class Provisioning:
     # ---- the parts -----------------------------------------------------------------------------
 
     @property
+    def settings(self) -> Settings:
+        """What it was opened with."""
+        return self._settings
+
+    @property
     def enabled(self) -> bool:
         """Whether the write gate is open."""
         return self._settings.provisioning
@@ -147,6 +152,48 @@ class Provisioning:
         self._open.callback(ledger.close)
         return ledger
 
+    def checkpoint(self) -> Path | None:
+        """Sign the audit's newest entry and keep it where the settings say; the new file, if any.
+
+        Raises CheckpointError; SettingsError for half of the settings. Nothing is done without
+        them.
+        """
+        folder, file = self._settings.checkpoint_dir, self._settings.checkpoint_key_file
+        if folder is None and file is None:
+            return None
+        if folder is None or file is None:
+            raise SettingsError(
+                [
+                    "ENTRA_CHECKPOINT_DIR: a directory and ENTRA_CHECKPOINT_KEY_FILE belong "
+                    "together. Set both, or neither."
+                ]
+            )
+        from entra_pipeline.provisioning import checkpoints
+        from entra_pipeline.provisioning.ledger import head
+
+        ledger = self.ledger
+        key = checkpoints.private_key(file)
+        now = checkpoints.Checkpoint(self.tenant_id, head(ledger.database), ledger.clock())
+        return checkpoints.keep(folder, now, key)
+
+    def signed_head(self, checkpoint: Path, public_key: Path | None = None) -> Head:
+        """The entry that a checkpoint was signed for. Raises CheckpointError for one that was not
+        signed with the key, or is of another tenant."""
+        from entra_pipeline.provisioning import checkpoints
+
+        file = public_key or self._settings.checkpoint_key_file
+        if file is None:
+            raise checkpoints.CheckpointError(
+                "there is no key to check the checkpoint with: give --public-key, or set "
+                "ENTRA_CHECKPOINT_KEY_FILE"
+            )
+        found = checkpoints.load(checkpoint, checkpoints.public_key(file))
+        if found.tenant_id != self.tenant_id:
+            raise checkpoints.CheckpointError(
+                f"{checkpoint} is of tenant {found.tenant_id}, not of {self.tenant_id}"
+            )
+        return found.head
+
     @functools.cached_property
     def reader(self) -> GraphClient:
         """The client that plans are made with."""
@@ -181,19 +228,18 @@ class Provisioning:
         from entra_pipeline.provisioning.reads import FactReader
 
         reader = FactReader(self.reader)
-        recipients = self._settings.seal_to
+        from entra_pipeline.provisioning.vaults import recipients_of
+
+        recipients = recipients_of(self._settings)
         own, busy = self._own_ids, self._synchronizing
         return Planner(self.tenant_id, self.policy, reader, own, recipients, busy)
 
-    @property
+    @functools.cached_property
     def vault(self) -> Vault | None:
         """Where sealed passwords are kept; None when the settings name nobody to seal them to."""
-        from entra_pipeline.provisioning.sealing import SealedFiles
+        from entra_pipeline.provisioning.vaults import vault_of
 
-        settings = self._settings
-        if not settings.seal_to:
-            return None
-        return SealedFiles(settings.data_dir.absolute() / SEALED, settings.seal_to)
+        return vault_of(self._settings, self._settings.data_dir.absolute() / SEALED)
 
     @functools.cached_property
     def _synchronizing(self) -> frozenset[str]:

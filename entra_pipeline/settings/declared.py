@@ -354,6 +354,41 @@ class Declared(BaseSettings):
     )
 
     # Provisioning
+    requests_webhook_url: SecretStr | None = Field(
+        None,
+        description=(
+            "Address that is told, as one signed JSON POST each, when access that was granted is "
+            "about to end and when a request failed, diverged or needs a person "
+            "(docs/provisioning.md). Needs ENTRA_EVENTS_WEBHOOK_SECRET."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    expiry_notice_hours: float = Field(
+        72.0,
+        gt=0,
+        le=24 * 365,
+        description=(
+            "How long before its end a grant is told of; a grant shorter than twice that at half "
+            "of its time."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    checkpoint_dir: Path | None = Field(
+        None,
+        description=(
+            "Directory that each sync writes a signed checkpoint of the ledger's audit into: best "
+            "one where files can be added and not changed. Needs ENTRA_CHECKPOINT_KEY_FILE."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    checkpoint_key_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file with the Ed25519 private key that checkpoints are signed with: `openssl "
+            "genpkey -algorithm ed25519` makes one."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
     provisioning: bool = Field(
         False,
         description=(
@@ -385,6 +420,72 @@ class Declared(BaseSettings):
             "Public keys (age1…), separated by commas or spaces, of those who may read new "
             "passwords: they are sealed to these keys in `sealed` in the data directory. Without "
             "any, accounts are not made and passwords not changed. `age-keygen` makes a pair."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    vault: Literal["files", "azure", "hashicorp"] = Field(
+        "files",
+        description=(
+            "Where sealed passwords are kept: `files` (`sealed` in the data directory), `azure` "
+            "(Azure Key Vault) or `hashicorp` (HashiCorp Vault, KV version 2). The latter two need "
+            "the extra `azure-vault` or `hashicorp-vault` to be installed."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    vault_unsealed: bool = Field(
+        False,
+        description=(
+            "Let the vault keep new passwords as they are, for whoever it lets read them, instead "
+            "of sealing them to ENTRA_SEAL_TO."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    azure_vault_url: str | None = Field(
+        None,
+        description=(
+            "Address of the Key Vault, such as https://name.vault.azure.net. The writer signs in "
+            "to it with its own secret or certificate."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_url: str | None = Field(
+        None,
+        description="Address of HashiCorp Vault, such as https://vault.example.com:8200.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_token: SecretStr | None = Field(
+        None,
+        description="Token that may create and list secrets below ENTRA_HASHICORP_VAULT_PATH.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_token_file: Path | None = Field(
+        None,
+        description=(
+            "File with that token, read anew for each use: what Vault's agent keeps up to date."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_namespace: str | None = Field(
+        None,
+        description="Namespace of Vault Enterprise.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_mount: str = Field(
+        "secret",
+        description="Where the KV version 2 engine is mounted.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_path: str = Field(
+        "entra-pipeline",
+        description="Path below the mount that sealed passwords are kept under.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    known_automation: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Users and applications that change access by themselves, such as a system of the "
+            "personnel department: their object ids or application (client) ids, separated by "
+            "commas or spaces. What they change is no drift."
         ),
         json_schema_extra=_section("Provisioning"),
     )
@@ -462,19 +563,19 @@ class Declared(BaseSettings):
             raise ValueError("one tenant must be named: its directory id or a verified domain")
         return value
 
-    @field_validator("pim_groups", "seal_to", mode="before")
+    @field_validator("pim_groups", "known_automation", "seal_to", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part for part in re.split(r"[\s,;]+", value) if part)
         return value
 
-    @field_validator("pim_groups", mode="after")
+    @field_validator("pim_groups", "known_automation", mode="after")
     @classmethod
     def _object_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for part in value:
             if not re.fullmatch(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", part):
-                raise ValueError(f"{part!r} is not a group's object id (GUID)")
+                raise ValueError(f"{part!r} is not an object id (GUID)")
         return tuple(part.lower() for part in value)
 
     @field_validator("seal_to", mode="after")
@@ -486,6 +587,13 @@ class Declared(BaseSettings):
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
         return None if value is None else parse_origin(value)
+
+    @field_validator("azure_vault_url", "hashicorp_vault_url", mode="after")
+    @classmethod
+    def _vault_https(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https://[^/\s]+/?$", value):
+            raise ValueError("not an address such as https://name.example.com")
+        return None if value is None else value.rstrip("/")
 
     @field_validator("authority_url", mode="after")
     @classmethod
@@ -508,7 +616,7 @@ class Declared(BaseSettings):
             raise ValueError("shorter than 16 characters")
         return value
 
-    @field_validator("events_webhook_url", mode="after")
+    @field_validator("events_webhook_url", "requests_webhook_url", mode="after")
     @classmethod
     def _signed(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:

@@ -25,6 +25,7 @@ from entra_pipeline.simulator.writes.effects import Effects
 from entra_pipeline.simulator.writes.holds import Holds
 
 Mutate = Callable[[Directory, random.Random, int], list[Any]]
+Plant = Callable[[dict[str, Any]], list[Any]]
 
 
 class Control:
@@ -43,7 +44,9 @@ class Control:
         replication: Replication,
         throttle: Throttle,
         contention: Contention,
+        plant: Plant,
     ) -> None:
+        self._plant = plant
         self._directory = directory
         self._clock = clock
         self._faults = faults
@@ -100,6 +103,9 @@ class Control:
                     return _json(asdict(self._holds.policy))
                 case ("POST", "mutate"):
                     return self._change(_body(request))
+                case ("POST", "change"):
+                    made = [each.to_json() for each in self._plant(_body(request))]
+                    return _json({"changes": made})
                 case ("POST", "delta"):
                     return self._end_deltas(_body(request))
                 case ("GET", name) if name.startswith("tenant"):

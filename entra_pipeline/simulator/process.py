@@ -75,6 +75,12 @@ class Simulator:
         )["changes"]
         return made
 
+    def change(self, op: str, target: str, *ids: str, **asked: Any) -> list[dict[str, Any]]:
+        """Make one change, as `plant` has it; returns what was changed."""
+        body = {"op": op, "target": target, "ids": list(ids), **asked}
+        made: list[dict[str, Any]] = self._control("POST", "change", body)["changes"]
+        return made
+
     def effects(self, after: int = 0) -> list[dict[str, Any]]:
         """What Graph requests really changed: `GET /_sim/effects`, with numbers above `after`."""
         found: list[dict[str, Any]] = self._control("GET", f"effects?after={after}")["effects"]

@@ -202,6 +202,12 @@ def _tenant(arguments: argparse.Namespace) -> Tenant:
     return tenant
 
 
+def _plant(directory: Directory, trail: Trail, rng: random.Random, asked: JsonObject) -> list[Any]:
+    plant: Any = importlib.import_module("entra_pipeline.simulator.plant").plant
+    made: list[Any] = plant(directory, trail, rng, directory.clock.now(), asked)
+    return made
+
+
 def _mutate(observe: Observe, directory: Directory, rng: Any, changes: int) -> list[Any]:
     mutate: Any = importlib.import_module("entra_pipeline.simulator.mutate").mutate
     made: list[Any] = mutate(directory, rng, changes, directory.clock.now(), observe)
@@ -291,6 +297,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         replication,
         throttle,
         contention,
+        partial(_plant, directory, trail, service.rng),
     )
     app = App(graph, identity, control, faults, statistics, clock, contention)
     gc.enable()

@@ -16,6 +16,7 @@ from entra_pipeline.tables import (
     applications,
     bookkeeping,
     devices,
+    drift,
     groups,
     licenses,
     people,
@@ -60,8 +61,11 @@ EVENTS: Mapping[str, Table] = MappingProxyType({table.name: table for table in a
 """Tables of events: read in windows of time, kept by day. No sync, no status of completeness and
 no warehouse knows of them."""
 
-LEDGER: Mapping[str, Table] = MappingProxyType({table.name: table for table in provisioning.TABLES})
-"""What each sync makes of the ledger of provisioning. Nothing of these is read from the tenant."""
+LEDGER: Mapping[str, Table] = MappingProxyType(
+    {table.name: table for table in (*provisioning.TABLES, *drift.TABLES)}
+)
+"""What each sync makes of the ledger of provisioning, and of what changed beside it. Nothing of
+these is read from the tenant."""
 
 DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **LEDGER})
 """All of them, for whoever describes tables."""

@@ -37,7 +37,8 @@ _GROUPS: Final = {
     "provisioning": (
         "Provisioning",
         "The ledger of requests to change the tenant, as of the last sync; empty where there is "
-        "none. Reasons, notes, names and passwords are not in it.",
+        "none. Reasons, notes, names and passwords are not in it. And what changed beside it: "
+        "`grant_changes`, which each sync adds to.",
     ),
 }
 _SHORT: Final = {

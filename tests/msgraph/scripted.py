@@ -103,7 +103,8 @@ class ScriptedServer:
                 if reply.cut_at is not None:
                     self.close_connection = True
 
-            do_GET = do_POST = do_PATCH = do_DELETE = do_CONNECT = handle_any  # noqa: N815
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = handle_any  # noqa: N815
+            do_LIST = handle_any  # noqa: N815
 
             def log_message(self, *_args: object) -> None:
                 pass

@@ -47,3 +47,16 @@ def test_the_wheel_holds_assets_and_the_instances_configuration(tmp_path: Path) 
     names = set(zipfile.ZipFile(wheel).namelist())
     assert wheel.name.startswith(project["project"]["name"].replace("-", "_"))
     assert {"assets/directory.py", "entra_pipeline/orchestration/dagster.yaml"} <= names
+
+
+def test_each_lock_that_the_recipe_can_install_has_everything_that_a_run_needs() -> None:
+    assert "-r requirements/${REQUIREMENTS}.txt" in DOCKERFILE
+
+    def pins(name: str) -> set[str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        return set(re.findall(r"^([a-z0-9][a-z0-9._-]*==\S+)", text, re.MULTILINE))
+
+    runtime, everything, dev = pins("runtime"), pins("all"), pins("dev")
+    assert runtime < everything <= dev | runtime
+    for library in ("azure-keyvault-secrets", "azure-identity", "hvac"):
+        assert any(pin.startswith(f"{library}==") for pin in everything - runtime)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import urllib.error
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -361,3 +362,29 @@ def test_entries_of_changes_carry_the_simulators_time(changing: Simulator) -> No
     newest = Client(changing).get("/auditLogs/directoryAudits?$top=1").json()["value"][0]
     date = Client(changing).get("/organization").headers["Date"]
     assert newest["activityDateTime"][8:10] == date[5:7]
+
+
+def test_a_change_that_is_named_is_made_by_whom_it_names() -> None:
+    with running(users=20, groups=10, seed=3) as simulator:
+        user, other = (each["id"] for each in simulator.truth("users")[:2])
+        app = simulator.truth("service_principals")[0]
+        (group, *_) = (
+            each["id"]
+            for each in simulator.truth("groups")
+            if user not in simulator.truth("group_members").get(each["id"], ())
+        )
+        made = simulator.change("link", "group_members", group, user, by={"user": other})
+        assert [change["op"] for change in made] == ["link"]
+        assert simulator.change("link", "group_members", group, user) == []
+        simulator.change("unlink", "group_members", group, user, by={"app": app["id"]})
+        client = Client(simulator)
+        joined, left = client.get(AUDITS).json()["value"][-2:]
+        assert joined["initiatedBy"]["user"]["id"] == other
+        assert left["initiatedBy"]["app"]["servicePrincipalId"] == app["id"]
+        assert [each["activityDisplayName"] for each in (joined, left)] == [
+            "Add member to group",
+            "Remove member from group",
+        ]
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            simulator.change("twist", "group_members", group, user)
+        assert refused.value.code == 400

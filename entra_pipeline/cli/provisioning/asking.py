@@ -184,7 +184,7 @@ def _file(make: Callable[[Any, datetime], Sequence[Any]], *, sign_in: bool) -> N
         who = identity(sign_in=sign_in)
         apart = opened.policy.separate.requester and not opened.policy.os_user_approves
         filed = opened.file(make(who, ledger.clock()))
-    _print(filed)
+    print_filed(filed)
     if apart and not sign_in:
         output.say(
             f"You are known as {who.key}. The policy wants whoever approves to be another person, "
@@ -193,7 +193,8 @@ def _file(make: Callable[[Any, datetime], Sequence[Any]], *, sign_in: bool) -> N
         )
 
 
-def _print(filed: Sequence[Filed]) -> None:
+def print_filed(filed: Sequence[Filed]) -> None:
+    """Say what was filed, and what comes next."""
     batch = filed[0].batch_id
     if output.is_json():
         output.print_json(

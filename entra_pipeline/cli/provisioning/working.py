@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from entra_pipeline.provisioning.service import Carried, Provisioning
 
 MOST_S = 24 * 3600.0
+_TELLING_S = 5.0
 _BAD = frozenset({"failed", "stale", "ambiguous", "diverged", "malformed", "approved"})
 """Approved: it was taken up, could not be finished, and is to be taken up again."""
 
@@ -45,6 +47,7 @@ def apply(
             )
         carried = opened.carry_out(wait=wait, most_seconds=MOST_S, say=_say)
         held = _held(opened, carried)
+        _tell(opened)
     if output.is_json():
         output.print_json({**_document(carried), "problems": held})
     else:
@@ -117,18 +120,42 @@ def verify_audit(
             show_default=False,
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="A signed checkpoint that a sync wrote: the same, and nobody can have made it up.",
+            show_default=False,
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            help="PEM file with the key to check it with; without it ENTRA_CHECKPOINT_KEY_FILE.",
+            show_default=False,
+        ),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
     """Check that the ledger is what it became step by step. Exit 1 when it is not, with each row.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       entra-pipeline verify-audit --head 1204:9c0f…
+
+      entra-pipeline verify-audit --checkpoint audit-000000001204-9c0f….json --public-key audit.pub
     """
     from entra_pipeline.provisioning.ledger import verify
 
+    if head is not None and checkpoint is not None:
+        raise CliError("--head and --checkpoint: give one of them")
     noted = _noted(head)
     with provisioning() as opened:
+        if checkpoint is not None:
+            noted = opened.signed_head(checkpoint, public_key)
         report = verify(opened.ledger.database, noted)
     now = f"{report.head.seq}:{report.head.hash}"
     if output.is_json():
@@ -154,6 +181,20 @@ def _noted(text: str | None) -> Any:
     if not (found := re.fullmatch(r"(\d+):([0-9a-f]{64})", text.strip().lower())):
         raise CliError(f"{text!r} is not a head", remedy="`verify-audit` prints one: SEQ:HASH.")
     return Head(int(found[1]), found[2])
+
+
+def _tell(opened: Provisioning) -> None:
+    """Have a listener told of ends that are near and of what went wrong; wait but a moment."""
+    settings = opened.settings
+    if settings.requests_webhook_url is None:
+        return
+    from entra_pipeline.orchestration.courier import Courier
+    from entra_pipeline.orchestration.notices import look, notices
+
+    courier = Courier()
+    look(settings)
+    courier.wake_for(settings, notices(settings))
+    courier.wait(_TELLING_S)
 
 
 def _make(file: Any, text: str) -> bool:

@@ -127,7 +127,7 @@ def _request(row: Any) -> Row:
         **_same(row, "id", "kind", "state", "source", "batch_id", "plan_hash", "tier"),
         **_same(row, "ended_by"),
         **_times(row, "filed_at", "not_before", "expires_at", "changed_at"),
-        **_about(row.identity),
+        **about(row.identity),
         "asked_by_kind": row.asked_by.partition(":")[0],
         "asked_by": _signed_in(row.asked_by),
     }
@@ -145,13 +145,13 @@ def _plan(row: Any) -> Row:
 
 
 def _operation(row: Any) -> Row:
-    about = _about(row.identity)
-    del about["mode"]
+    access = about(row.identity)
+    del access["mode"]
     return {
         **_same(row, "id", "request_id", "plan_hash", "position", "action", "target_id"),
         **_same(row, "state", "tier", "added"),
         **_times(row, "written_at", "changed_at"),
-        **about,
+        **access,
         "attempts": row.tried or 0,
         "client_request_id": row.latest,
     }
@@ -222,7 +222,7 @@ def _times(row: Any, *names: str) -> Row:
     return {name: None if value is None else moment(value) for name, value in stored.items()}
 
 
-def _about(identity: str) -> Row:
+def about(identity: str) -> Row:
     """Whom and what a request is about, where that is ids alone."""
     if found := _ACCESS.fullmatch(identity):
         return {"mode": found[1], "principal_id": found[2], "entitlement_id": found[3]}
