@@ -33,7 +33,7 @@ from entra_pipeline.lake import (
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.settings import Settings
-from entra_pipeline.tables import LEDGER, TABLES, Status
+from entra_pipeline.tables import EXCHANGE, LEDGER, TABLES, Status
 
 # Tags of a Dagster run: the sync that it is in the books, and the data directory that it locked.
 SYNC_TAG: Final = "entra_pipeline/sync_id"
@@ -271,20 +271,37 @@ class Sync:
         records = self.records()
         link = self.directory.warehouse_link
         longest = timedelta(days=self.settings.full_read_days)
-        ledger = self._ledger()
+        lists, status = self._exchange()
+        ledger = {**self._ledger(), **lists}
+        statuses = {**self.known(), status.table: status}
         if self.follows and build.refresh(
             self.stage,
             link,
             self.lake,
-            self.known(),
+            statuses,
             syncs=records,
             longest=longest,
             ledger=ledger,
         ):
             return True
         files = {**self.files(), **ledger}
-        build.load(self.stage, files, self.known(), syncs=records, lake=self.lake)
+        build.load(self.stage, files, statuses, syncs=records, lake=self.lake)
         return False
+
+    def _exchange(self) -> tuple[dict[str, list[str]], TableStatus]:
+        """Files of what Exchange keeps of groups, and how complete they are.
+
+        Read anew by a sync that read groups; others go by what is there.
+        """
+        from entra_pipeline.extract import exchange
+
+        lake = Lake(self.directory.lake, EXCHANGE)
+        if not self.settings.exchange or "groups" in self.statuses:
+            status = exchange.read_groups(self.settings, lake, self.sync_id)
+        else:
+            status = exchange.known(lake)
+        configured = self.settings.exchange
+        return {name: lake.files(name) if configured else [] for name in EXCHANGE}, status
 
     def _ledger(self) -> dict[str, list[str]]:
         """Files of what the ledger of provisioning is now; of the last time, if it is silent."""

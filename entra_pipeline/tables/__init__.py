@@ -16,6 +16,7 @@ from entra_pipeline.tables import (
     applications,
     bookkeeping,
     devices,
+    exchange,
     groups,
     licenses,
     people,
@@ -28,8 +29,10 @@ from entra_pipeline.tables import (
 from entra_pipeline.tables.model import Column, Reference, Status, Table
 
 __all__ = [
+    "BESIDE",
     "DECLARED",
     "EVENTS",
+    "EXCHANGE",
     "LEDGER",
     "TABLES",
     "Column",
@@ -63,7 +66,13 @@ no warehouse knows of them."""
 LEDGER: Mapping[str, Table] = MappingProxyType({table.name: table for table in provisioning.TABLES})
 """What each sync makes of the ledger of provisioning. Nothing of these is read from the tenant."""
 
-DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **LEDGER})
+EXCHANGE: Mapping[str, Table] = MappingProxyType({table.name: table for table in exchange.TABLES})
+"""What each sync reads from Exchange Online, where that is configured."""
+
+BESIDE: Mapping[str, Table] = MappingProxyType({**EXCHANGE, **LEDGER})
+"""Tables of the lake and the warehouse that no reader of Graph fills: their files are given."""
+
+DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **BESIDE})
 """All of them, for whoever describes tables."""
 
 

@@ -45,8 +45,10 @@ class Lists:
         info = self._simulator.info
         parameters: Mapping[str, Any] = {"Identity": group, **more}
         body = {"CmdletInput": {"CmdletName": command, "Parameters": parameters}}
+        # Where a front door that redirects would send us.
+        base = info.http_graph_url.replace("localhost", "127.0.0.1")
         request = urllib.request.Request(
-            f"{info.http_graph_url}/adminapi/beta/{info.tenant_id}/InvokeCommand",
+            f"{base}/adminapi/beta/{info.tenant_id}/InvokeCommand",
             json.dumps(body).encode(),
             {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
