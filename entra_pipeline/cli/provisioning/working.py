@@ -202,8 +202,8 @@ def _print(carried: Carried, held: list[dict[str, Any]]) -> None:
     for each in held:
         for reason in each["reasons"]:
             output.show(f"  {each['id']}: {reason}", style="yellow", breaks=False)
-    for app, state in carried.jobs.items():
-        output.show(f"provisioning job of {app}: {state}", breaks=False)
+    for app, became in carried.jobs.items():
+        output.show(f"provisioning job of {app}: {became}", breaks=False)
     waiting = sum(state.value == "written" for state in carried.requests.values())
     if waiting:
         output.say(f"{output.count(waiting, 'request')} written; reads have yet to confirm.")
