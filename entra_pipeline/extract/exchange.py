@@ -37,6 +37,8 @@ def read_groups(
     lake: Lake,
     sync_id: str,
     open_client: Callable[[Settings], ExchangeClient] = ExchangeClient.from_settings,
+    *,
+    accept_shrink: bool = False,
 ) -> TableStatus:
     """Read all lists, commit them, and say how that went. Never raises for what Exchange does.
 
@@ -53,7 +55,9 @@ def read_groups(
         finally:
             client.close()
         rows, nameless = rows_of(found)
-        if (reason := suspicion(EXCHANGE[NAME], rows.num_rows, lake.info(NAME), settings)) is None:
+        reason = suspicion(EXCHANGE[NAME], rows.num_rows, lake.info(NAME), settings)
+        if reason is None or accept_shrink:
+            reason = None
             lake.commit(EXCHANGE[NAME], rows, sync_id=sync_id, as_of=began)
             lake.maintain(NAME)
         status = Status.COMPLETE if reason is None else Status.QUARANTINED

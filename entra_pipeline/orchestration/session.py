@@ -78,6 +78,7 @@ class Sync:
     has_published: bool = False
     follows: bool = False  # reads what changed, and publishes so
     _failures: list[str] = field(default_factory=list)
+    _accepted: frozenset[str] = frozenset()
     _known: dict[str, TableStatus] | None = None
     _files: dict[str, list[str]] = field(default_factory=dict)
     _extraction: Extraction | None = None
@@ -148,6 +149,7 @@ class Sync:
             on_progress=self.on_progress,
         )
         self.follows = not full
+        self._accepted |= accept_shrink
         settled: queue.SimpleQueue[TableStatus | BaseException] = queue.SimpleQueue()
 
         def wait_for(table: str) -> None:
@@ -176,6 +178,7 @@ class Sync:
         """As `read`, and compare the tables kept by what changed with a full read of them."""
         if not tables:
             return
+        self._accepted |= accept_shrink
         done = reconcile(
             self.settings,
             GraphClient.from_settings(self.settings),
@@ -297,7 +300,8 @@ class Sync:
 
         lake = Lake(self.directory.lake, EXCHANGE)
         if not self.settings.exchange or "groups" in self.statuses:
-            status = exchange.read_groups(self.settings, lake, self.sync_id)
+            accepted = exchange.NAME in self._accepted
+            status = exchange.read_groups(self.settings, lake, self.sync_id, accept_shrink=accepted)
         else:
             status = exchange.known(lake)
         configured = self.settings.exchange

@@ -166,15 +166,34 @@ def _exchange(opened: Provisioning, settings: Settings) -> Generator[Line, None,
     except GraphError as error:
         yield "exchange", "warning", str(error), "No token for Exchange Online could be had."
         return None
+    yield _looked_at(reader, settings)
+    return writer
+
+
+def lists_read(settings: Settings) -> Line:
+    """Whether a sync can read what Exchange keeps of groups."""
+    from entra_pipeline.exchange import ExchangeClient
+
+    try:
+        client = ExchangeClient.from_settings(settings)
+    except SettingsError as error:
+        return "exchange", "warning", " ".join(error.messages), _GUIDE
+    try:
+        return _looked_at(client.token_claims(), settings)
+    except GraphError as error:
+        return "exchange", "warning", str(error), "No token for Exchange Online could be had."
+    finally:
+        client.close()
+
+
+def _looked_at(reader: Claims, settings: Settings) -> Line:
     lacking = [MANAGE_EXCHANGE] if MANAGE_EXCHANGE not in reader.permissions else []
     if not EXCHANGE_READ_ROLES & reader.directory_roles:
         lacking.append("a directory role such as Global Reader")
     if lacking:
         said = f"lists cannot be looked at, the reading application lacks: {', '.join(lacking)}"
-        yield "exchange", "warning", said, _GUIDE
-    else:
-        yield "exchange", "ok", f"{settings.endpoints.exchange_url} lets lists be looked at", None
-    return writer
+        return "exchange", "warning", said, _GUIDE
+    return "exchange", "ok", f"{settings.endpoints.exchange_url} lets lists be looked at", None
 
 
 def _says(lack: Lack) -> str:

@@ -191,12 +191,18 @@ class Provisioning:
 
         Raises SettingsError where Exchange is not configured, and errors of getting a token.
         """
-        found = []
-        for settings in (self._settings, writer_settings(self._settings)):
-            if (client := self._exchange(settings)) is None:
-                raise SettingsError(["ENTRA_EXCHANGE: off. Set it to true to reach Exchange."])
-            found.append(client.token_claims())
-        return found[0], found[1]
+        reading, writing = self._reading_lists, self._writing_lists
+        if reading is None or writing is None:
+            raise SettingsError(["ENTRA_EXCHANGE: off. Set it to true to reach Exchange."])
+        return reading.token_claims(), writing.token_claims()
+
+    @functools.cached_property
+    def _reading_lists(self) -> ExchangeClient | None:
+        return self._exchange(self._settings)
+
+    @functools.cached_property
+    def _writing_lists(self) -> ExchangeClient | None:
+        return self._exchange(writer_settings(self._settings))
 
     def gate(self) -> Gate:
         """What every write has to pass."""
@@ -209,7 +215,7 @@ class Provisioning:
         from entra_pipeline.provisioning.planning import Planner
         from entra_pipeline.provisioning.reads import FactReader
 
-        reader = FactReader(self.reader, exchange=self._exchange(self._settings))
+        reader = FactReader(self.reader, exchange=self._reading_lists)
         recipients = self._settings.seal_to
         return Planner(self.tenant_id, self.policy, reader, self._own_ids, recipients)
 
@@ -245,8 +251,9 @@ class Provisioning:
             verify_reads=settings.verify_reads,
         )
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        lists = self._exchange(writer_settings(settings))
-        return Applier(self.ledger, self.writer, self.gate(), name, pace, self.vault, lists)
+        return Applier(
+            self.ledger, self.writer, self.gate(), name, pace, self.vault, self._writing_lists
+        )
 
     # ---- asking, planning, approving -----------------------------------------------------------
 

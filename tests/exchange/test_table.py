@@ -55,6 +55,10 @@ def test_a_list_that_shrank_is_not_believed_and_a_failure_leaves_what_was(
     mailing.faults([empty])
     shrunk = read_groups(settings, lake, "s2")
     assert (shrunk.status, shrunk.rows, shrunk.sync_id) == (Status.QUARANTINED, rows, "s2")
+    accepted = read_groups(settings, lake, "s2", accept_shrink=True)
+    assert (accepted.status, accepted.rows) == (Status.COMPLETE, 0)
+    mailing.faults([])
+    assert read_groups(settings, lake, "s2").rows == rows
     mailing.faults([{"match": {"path": "InvokeCommand"}, "respond": {"status": 500}}])
     failed = read_groups(settings, lake, "s3")
     assert (failed.status, failed.rows) == (Status.FAILED, rows)

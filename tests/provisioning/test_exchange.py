@@ -26,7 +26,7 @@ from tests.provisioning.walking import refused, walk
 
 @pytest.fixture(scope="module")
 def mailing() -> Iterator[Simulator]:
-    with running(**EXCHANGE, back_sync=0) as simulator:
+    with running(**EXCHANGE, back_sync=0, exchange_redirect=True) as simulator:
         yield simulator
 
 
@@ -228,6 +228,9 @@ def test_a_role_that_exchange_has_not_heard_of_is_told_as_the_remedy(
 def test_the_doctor_tells_what_keeps_lists_from_being_changed(tmp_path: Path) -> None:
     with running(users=20, groups=10, seed=3, writer=True) as simulator:
         program = Program(simulator, tmp_path)
+        only_read = program.settings(ENTRA_EXCHANGE="true", ENTRA_PROVISIONING="false")
+        (line,) = [check for check in diagnose(only_read).checks if check.name == "exchange"]
+        assert "a directory role such as Global Reader" in line.summary
         off = {check.name: check for check in diagnose(program.settings()).checks}
         assert off["exchange"].state == "skipped"
         assert "not configured" in off["exchange"].summary

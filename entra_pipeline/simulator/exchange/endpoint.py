@@ -70,7 +70,8 @@ class Exchange:
         if len(parts) != 4 or parts[1].lower() not in _VERSIONS or parts[3] != "InvokeCommand":
             raise refusals.ExchangeError(404, "NotFound", "System.Exception", "No such resource.")
         caller = self._caller(request)
-        if parts[2].lower() != tenant.lower():
+        domains = self._service.directory.collection("domains")
+        if parts[2].lower() not in {tenant.lower(), *(each.lower() for each in domains)}:
             raise refusals.unauthenticated()
         if request.method != "POST":
             raise refusals.ExchangeError(405, "Invalid", "System.Exception", "Use POST.")

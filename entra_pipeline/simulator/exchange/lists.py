@@ -99,7 +99,7 @@ class Lists:
         replication = self._service.replication
         if fresh or replication.lag_s <= 0 or replication.view() is self._service.directory:
             return held
-        since = self._service.clock.time() - replication.lag_s
+        since = max(self._service.clock.time() - replication.lag_s, replication.since)
         for each in reversed(self._of(relation, group)):
             if each.at > since:
                 held = _applied(held, [each], undo=True)
