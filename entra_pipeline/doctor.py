@@ -94,6 +94,10 @@ def diagnose(
         from entra_pipeline.provisioning.checking import checks as provisioning_checks
 
         checks += [Check(*each) for each in provisioning_checks(settings)]
+    elif settings.exchange:
+        from entra_pipeline.provisioning.checking import lists_read
+
+        checks.append(Check(*lists_read(settings)))
     checks.append(_data_directory(settings))
     checks.append(_dagster(dagster_storage))
     if graph is not None and graph is not client:

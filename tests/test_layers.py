@@ -10,7 +10,16 @@ import assets
 import entra_pipeline
 
 ROOT = Path(entra_pipeline.__file__).parent.parent
-DOMAIN = {"msgraph", "extract", "lake", "access", "provisioning", "tables", "settings"}
+DOMAIN = {
+    "msgraph",
+    "exchange",
+    "extract",
+    "lake",
+    "access",
+    "provisioning",
+    "tables",
+    "settings",
+}
 
 
 def modules() -> dict[str, Path]:

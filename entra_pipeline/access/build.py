@@ -87,7 +87,7 @@ def load(
             elif table.name == IN_NUMBERS:
                 # Read by the next step straight from the files: their rows need no second home.
                 _copy(connection, table, files.get(table.name, ()), "VIEW", "internal.read_members")
-        for table in tables.LEDGER.values():
+        for table in tables.BESIDE.values():
             _copy(connection, table, files.get(table.name, ()), "TABLE", table.name)
         for name in _BOOKS:
             _copy(connection, tables.get(name), (), "TABLE", name)
@@ -122,7 +122,7 @@ def refresh(
 
     False, and no stage, when that cannot be done, would not be cheaper than `load`, or when the
     last whole build is longer ago than `longest`: the log says why. `ledger`: the files of the
-    tables that the ledger of provisioning became. The steps that follow are
+    tables beside those of Graph (`tables.BESIDE`). The steps that follow are
     those of a whole build.
     """
     _clear(stage)
@@ -133,7 +133,7 @@ def refresh(
     with writing(stage) as connection:
         for name in (*_BOOKS, "internal.reading_times"):
             connection.execute(f"DELETE FROM {name}")
-        for name in tables.LEDGER:
+        for name in tables.BESIDE:
             connection.execute(f"DELETE FROM {name}")
             if paths := ledger.get(name):
                 listed = ", ".join(map(literal, paths))
@@ -442,7 +442,7 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
     }
     statements = []
-    for table in (*tables.TABLES.values(), *tables.LEDGER.values()):
+    for table in (*tables.TABLES.values(), *tables.BESIDE.values()):
         if table.name not in views | stored:
             continue
         name = quote(table.name)

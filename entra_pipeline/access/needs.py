@@ -76,6 +76,7 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     "principals": PRINCIPALS,
     **dict.fromkeys(("application_use", "used_applications", "role_use"), PRINCIPALS),
     "principal_use": ("user_sign_in_activity",),
+    "exchange_groups": ("exchange_groups",),
     "membership_windows": (
         "group_eligibility_schedule_instances",
         "group_assignment_schedule_instances",

@@ -324,7 +324,7 @@ class Warehouse(Names):
         return StatusAnswer(
             last or None,
             tuple(TableState(*row) for row in rows),
-            self.completeness([row[0] for row in rows]),
+            self.completeness([row[0] for row in rows if row[1] != "not_configured"]),
         )
 
     def query(self, sql: str, *, limit: int | None = None) -> Rows:
@@ -344,11 +344,14 @@ class Warehouse(Names):
                 rows = cursor.fetchmany(limit + 1)
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
+        # What is not set up to be read is told of where it is named, not everywhere.
+        states = self._states()
+        known = [name for name in states if states[name].status != "not_configured"]
         try:
-            tables = needs.of_stored(self._connection.get_table_names(sql), self._states())
+            tables = needs.of_stored(self._connection.get_table_names(sql), known)
         except duckdb.Error:
             # Several statements, or a form whose tables the engine does not tell.
-            tables = list(self._states())
+            tables = known
         truncated = limit is not None and len(rows) > limit
         return Rows(columns, rows[:limit], self.completeness(tables), truncated)
 

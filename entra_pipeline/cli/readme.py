@@ -104,7 +104,7 @@ def write_permissions() -> str:
     for need, actions in same.items():
         needed = "; ".join(" or ".join(f"`{name}`" for name in each) for each in need.permissions)
         more = "; ".join(f"{what}: `{name}`" for what, name in need.more)
-        roles = ["a directory role such as User Administrator"] if need.roles else []
+        roles = [f"a directory role such as {need.role}"] if need.roles else []
         roles += ["administrators"] if need.administrators else []
         names = ", ".join(f"`{action}`" for action in actions)
         lines.append(f"| {names} | {needed} | {more} | {', '.join(roles)} |")

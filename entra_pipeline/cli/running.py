@@ -57,7 +57,7 @@ def sync(
     if more and not only:
         raise CliError(f"unexpected {more[0]!r}", remedy=f"Did you mean --only {' '.join(more)}?")
     wanted = table_names([*(only or []), *(more or [])])
-    shrunken = table_names(accept_shrink or [])
+    shrunken = table_names(accept_shrink or [], beside=True)
     settings = Settings.load()
     _refuse_early(settings)
     if full and reconcile:
@@ -144,14 +144,17 @@ def print_report(document: dict[str, Any]) -> None:
         output.say(f"problem: {problem}", style="red")
 
 
-def table_names(given: list[str]) -> list[str]:
-    """Check names of tables, also when several are given in one word with commas."""
-    from entra_pipeline.tables import get
+def table_names(given: list[str], *, beside: bool = False) -> list[str]:
+    """Check names of tables, also when several are given in one word with commas.
+
+    `beside`: those of Exchange too, which a sync reads by itself.
+    """
+    from entra_pipeline.tables import EXCHANGE, TABLES, get
 
     names = [name for word in given for name in word.replace(",", " ").split()]
     for name in names:
         try:
-            get(name)
+            get(name, {**TABLES, **EXCHANGE} if beside else TABLES)
         except KeyError as error:
             raise CliError(
                 str(error.args[0]), remedy="`entra-pipeline tables` lists them all."

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     )
     from entra_pipeline.tables import Table
 
-_STYLES = {"complete": "green", "failed": "bold red", "quarantined": "bold red", "never": "dim"}
+_STYLES = {
+    "complete": "green",
+    "failed": "bold red",
+    "quarantined": "bold red",
+    "never": "dim",
+    "not_configured": "dim",
+}
 
 
 def tables(

@@ -39,7 +39,7 @@ class _BrokenError(LakeError):
 
 def inspect(
     directory: DataDirectory,
-    tables: Mapping[str, Table] = {**registry.TABLES, **registry.LEDGER},
+    tables: Mapping[str, Table] = {**registry.TABLES, **registry.BESIDE},
     events: Mapping[str, Table] = registry.EVENTS,
 ) -> list[Inspected]:
     """Every part that there is, with what is wrong with it."""

@@ -40,6 +40,8 @@ class Service(StrEnum):
     CONDITIONAL_ACCESS = "conditional_access"
     KEY_CREDENTIALS = "key_credentials"
     WRITES = "writes"
+    EXCHANGE = "exchange"
+    """Exchange's administration, which is no part of Graph; only its own client sends there."""
 
 
 WINDOWS: dict[Service, tuple[int, float]] = {

@@ -12,7 +12,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -66,7 +69,9 @@ class Request:
 
     `repeatable`: whether it may be sent again when nobody knows what became of it. What writes is
     not: there only refusals that Graph gives before it does anything (throttling, an old token) are
-    followed by another try.
+    followed by another try. `headers` are sent beside the usual ones. `follow` checks where a
+    redirect leads, and raises where no token may go; without it none is followed. `errors` tells
+    what an answer of 300 or more means.
     """
 
     method: str
@@ -80,6 +85,9 @@ class Request:
     eventual: bool = False
     repeatable: bool = True
     request_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    follow: Callable[[str], str] | None = None
+    errors: Callable[..., GraphError] = classify
 
     @property
     def template(self) -> str:
@@ -145,6 +153,7 @@ class Sender:
         attempt = throttled = 0
         waited = 0.0
         renewed = False
+        hops = 0
         while True:
             waited += self._acquire(request, policy.wait_s - waited, throttled)
             token = self.tokens.token()
@@ -153,13 +162,27 @@ class Sender:
             answer = self._attempt(request, token)
             if isinstance(answer, GraphError):
                 error = answer
+            elif answer.status in REDIRECTS and request.follow is not None:
+                # What was redirected was not done. A next place that is not ours raises.
+                hops += 1
+                if hops > MAX_REDIRECTS:
+                    raise request.errors(
+                        answer.status,
+                        answer.headers,
+                        answer.body,
+                        method=request.method,
+                        path=request.path,
+                    )
+                request = replace(request, url=request.follow(answer.headers.get("Location", "")))
+                self.meter.add(request.table, retries=request.items)
+                continue
             elif answer.status < 300:
                 try:
                     return decode(answer)
                 except MalformedAnswerError as malformed:
                     error = malformed.with_traceback(None)
             else:
-                error = classify(
+                error = request.errors(
                     answer.status,
                     answer.headers,
                     answer.body,
@@ -228,11 +251,12 @@ class Sender:
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
             "client-request-id": request.request_id or str(uuid.uuid4()),
+            **request.headers,
         }
         if request.eventual:
             headers["ConsistencyLevel"] = "eventual"
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         started = self._clock.monotonic()
         response: requests.Response | None = None
         answer: Answer | GraphError

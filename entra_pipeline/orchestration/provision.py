@@ -17,6 +17,7 @@ import dagster as dg
 from entra_pipeline.msgraph import GraphError
 from entra_pipeline.orchestration.launchpad import FiledBefore, Form, Mode, request_of
 from entra_pipeline.provisioning.errors import ProvisioningError
+from entra_pipeline.provisioning.ledger import jobs as scim_jobs
 from entra_pipeline.provisioning.ledger import looking
 from entra_pipeline.provisioning.planning import Refusal
 from entra_pipeline.provisioning.plans import Plan
@@ -182,9 +183,10 @@ def build_sensor(load: Load) -> dg.SensorDefinition:
             if opened.stop_file.exists() or opened.ledger.stopped() is not None:
                 return dg.SkipReason("writing was stopped: `entra-pipeline resume` lets it go on")
             waiting = looking.waiting(opened.ledger)
+            jobs = settings.schedule_scim_provisioning and scim_jobs.pending(opened.ledger)
         now = datetime.now(UTC)
         again = bool(waiting.refused) and _long_ago(context.cursor, now)
-        if not waiting.anything and not again:
+        if not waiting.anything and not again and not jobs:
             return dg.SkipReason("nothing is due")
         # A run that goes on takes up what comes; another one only for what waits to be written.
         most = MOST_RUNS if waiting.due or waiting.expiring else 1

@@ -37,7 +37,7 @@ from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.orchestration import interrupts, staleness
 from entra_pipeline.provisioning.drift import keeping as drift
 from entra_pipeline.settings import Settings
-from entra_pipeline.tables import LEDGER, TABLES, Status
+from entra_pipeline.tables import EXCHANGE, LEDGER, TABLES, Status
 
 if TYPE_CHECKING:
     from entra_pipeline.provisioning.service import Provisioning
@@ -85,6 +85,7 @@ class Sync:
     has_published: bool = False
     follows: bool = False  # reads what changed, and publishes so
     _failures: list[str] = field(default_factory=list)
+    _accepted: frozenset[str] = frozenset()
     _known: dict[str, TableStatus] | None = None
     _files: dict[str, list[str]] = field(default_factory=dict)
     _extraction: Extraction | None = None
@@ -155,6 +156,7 @@ class Sync:
             on_progress=self.on_progress,
         )
         self.follows = not full
+        self._accepted |= accept_shrink
         settled: queue.SimpleQueue[TableStatus | BaseException] = queue.SimpleQueue()
 
         def wait_for(table: str) -> None:
@@ -183,6 +185,7 @@ class Sync:
         """As `read`, and compare the tables kept by what changed with a full read of them."""
         if not tables:
             return
+        self._accepted |= accept_shrink
         done = reconcile(
             self.settings,
             GraphClient.from_settings(self.settings),
@@ -279,20 +282,38 @@ class Sync:
         records = self.records()
         link = self.directory.warehouse_link
         longest = timedelta(days=self.settings.full_read_days)
-        ledger = self._ledger()
+        lists, status = self._exchange()
+        ledger = {**self._ledger(), **lists}
+        statuses = {**self.known(), status.table: status}
         if self.follows and build.refresh(
             self.stage,
             link,
             self.lake,
-            self.known(),
+            statuses,
             syncs=records,
             longest=longest,
             ledger=ledger,
         ):
             return True
         files = {**self.files(), **ledger}
-        build.load(self.stage, files, self.known(), syncs=records, lake=self.lake)
+        build.load(self.stage, files, statuses, syncs=records, lake=self.lake)
         return False
+
+    def _exchange(self) -> tuple[dict[str, list[str]], TableStatus]:
+        """Files of what Exchange keeps of groups, and how complete they are.
+
+        Read anew by a sync that read groups; others go by what is there.
+        """
+        from entra_pipeline.extract import exchange
+
+        lake = Lake(self.directory.lake, EXCHANGE)
+        if not self.settings.exchange or "groups" in self.statuses:
+            accepted = exchange.NAME in self._accepted
+            status = exchange.read_groups(self.settings, lake, self.sync_id, accept_shrink=accepted)
+        else:
+            status = exchange.known(lake)
+        configured = self.settings.exchange
+        return {name: lake.files(name) if configured else [] for name in EXCHANGE}, status
 
     def _ledger(self) -> dict[str, list[str]]:
         """Files of what the ledger of provisioning is now; of the last time, if it is silent."""

@@ -12,12 +12,13 @@ lost answer or a crash leaves open is found out by reading.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from entra_pipeline.msgraph import GraphClient, Write, Written
+from entra_pipeline.exchange.answers import not_configured
+from entra_pipeline.msgraph import GraphClient, Service, Write, Written
 from entra_pipeline.msgraph.batch import MAX_ITEMS
 from entra_pipeline.provisioning.actions import HANDLERS, Call, Seen
 from entra_pipeline.provisioning.gate import Gate, GateClosedError
@@ -28,6 +29,9 @@ from entra_pipeline.provisioning.ledger.work import Claim, LostClaimError, Outco
 from entra_pipeline.provisioning.reads import FactReader, UnreadError
 from entra_pipeline.provisioning.sealing import Sealing, SealingError, Vault
 from entra_pipeline.provisioning.states import OperationState, RequestState
+
+if TYPE_CHECKING:
+    from entra_pipeline.exchange import ExchangeClient
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +90,15 @@ class Applier:
         worker: str,
         pace: Pace = Pace(),
         vault: Vault | None = None,
+        exchange: ExchangeClient | None = None,
     ) -> None:
         self._ledger = ledger
         self._work = Work(ledger, worker)
         self._confirming = Confirming(ledger)
-        self._reader = FactReader(client)
+        self._reader = FactReader(client, exchange=exchange)
         self._gate = gate
         self._writer = client.writer(gate)
+        self._commands = None if exchange is None else exchange.writer(gate)
         self._root = client.origin.base
         self._pace = pace
         self._sealing = Sealing(vault)
@@ -232,6 +238,7 @@ class Applier:
                 outcomes[key] = Outcome(_O.RETRYABLE, f"nothing was sent: {error}")
         answers: dict[str, list[Written]] = {key: [] for key in bodies}
         closed: GateClosedError | None = None
+        lists = {key for key in bodies if calls[key][2].service is Service.EXCHANGE}
         for place in range(max((1 + len(calls[key][2].more) for key in bodies), default=0)):
             writes = [
                 Write(
@@ -246,7 +253,7 @@ class Applier:
                 for each in (calls[key][2], *calls[key][2].more)[place : place + 1]
             ]
             try:
-                for result in self._writer.write(writes):
+                for result in self._sent(writes, lists):
                     answers[result.id].append(result)
             except GateClosedError as error:
                 closed = error
@@ -257,6 +264,17 @@ class Applier:
         self._record(steps, outcomes, attempts)
         if closed is not None:
             raise closed
+
+    def _sent(self, writes: Sequence[Write], lists: Collection[str]) -> Iterator[Written]:
+        """Send writes to Graph, and those of `lists` to Exchange."""
+        graph = [each for each in writes if each.id not in lists]
+        if graph:
+            yield from self._writer.write(graph)
+        commands = [each for each in writes if each.id in lists]
+        if commands and self._commands is None:
+            yield from (Written(each.id, 0, b"", not_configured(), False) for each in commands)
+        elif commands and self._commands is not None:
+            yield from self._commands.write(commands)
 
     def _judge(self, step: Step, call: Call, attempt: str, found: Sequence[Written]) -> Outcome:
         """What the answers to a call, and to what belongs to it, mean together."""

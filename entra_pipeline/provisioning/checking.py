@@ -6,13 +6,21 @@ what each kind of write takes (`permissions`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Generator, Iterator
+from typing import Final, Literal
 
-from entra_pipeline.msgraph import GraphError
+from entra_pipeline.msgraph import Claims, GraphError
 from entra_pipeline.provisioning.actions import HANDLERS
 from entra_pipeline.provisioning.errors import ProvisioningError
-from entra_pipeline.provisioning.permissions import Lack, lacks
+from entra_pipeline.provisioning.permissions import (
+    EXCHANGE_READ_ROLES,
+    MANAGE_EXCHANGE,
+    NEEDS,
+    START_JOBS,
+    Lack,
+    lacks,
+)
+from entra_pipeline.provisioning.plans import Action
 from entra_pipeline.provisioning.service import Provisioning
 from entra_pipeline.settings import Settings, SettingsError
 
@@ -20,6 +28,14 @@ State = Literal["ok", "warning", "failed", "skipped"]
 Line = tuple[str, State, str, str | None]
 """Name, state, what was found, what to do about it."""
 
+LISTS: Final = frozenset(
+    {
+        Action.ADD_EXCHANGE_MEMBER,
+        Action.REMOVE_EXCHANGE_MEMBER,
+        Action.ADD_EXCHANGE_OWNER,
+        Action.REMOVE_EXCHANGE_OWNER,
+    }
+)
 _GUIDE = "docs/provisioning.md has the permissions of each kind."
 
 
@@ -133,29 +149,91 @@ def _writer(opened: Provisioning, settings: Settings) -> Iterator[Line]:
             "the application that reads writes too (ENTRA_WRITER_IS_READER)",
             "Give the writer an application of its own, so that the reader cannot write.",
         )
-    missing = lacks(claims.permissions, claims.directory_roles, HANDLERS.keys())
+    held, roles = claims.permissions, claims.directory_roles
+    kinds = [each for each in HANDLERS if settings.exchange or each not in LISTS]
+    if settings.exchange:
+        found = yield from _exchange(opened, settings)
+        if found is None:
+            kinds = [each for each in kinds if each not in LISTS]
+        else:
+            held, roles = held | found.permissions, roles | found.directory_roles
+    else:
+        yield (
+            "exchange",
+            "skipped",
+            "not configured: distribution lists and mail-enabled security groups are refused",
+            "Set ENTRA_EXCHANGE=true to have them changed; docs/provisioning.md has the steps.",
+        )
+    if settings.schedule_scim_provisioning and START_JOBS not in held:
+        yield (
+            "writer: provisioning jobs",
+            "warning",
+            f"cannot be started after grants, missing: {START_JOBS}",
+            f"Grant the writer {START_JOBS}, or turn ENTRA_SCHEDULE_SCIM_PROVISIONING off.",
+        )
+    missing = lacks(held, roles, kinds)
     whole = [lack for lack in missing if lack.whole]
     if not whole:
-        yield "writer", "ok", f"can carry out all {len(HANDLERS)} kinds of writes", None
+        yield "writer", "ok", f"can carry out all {len(kinds)} kinds of writes", None
     for lack in whole:
         yield f"writer: {lack.action}", "warning", _says(lack), _GUIDE
     if some := _some(missing):
         yield "writer: some objects", "warning", f"out of reach: {some}", _GUIDE
     if any(lack.administrators for lack in missing):
-        kinds = ", ".join(lack.action for lack in missing if lack.administrators)
+        those = ", ".join(lack.action for lack in missing if lack.administrators)
         yield (
             "writer: administrators",
             "warning",
-            f"administrators are out of reach of {kinds}",
+            f"administrators are out of reach of {those}",
             "Give the writer's service principal the directory role Privileged Authentication "
             "Administrator, if it is to act on administrators.",
         )
 
 
+def _exchange(opened: Provisioning, settings: Settings) -> Generator[Line, None, Claims | None]:
+    """What keeps plans from seeing lists; and what the writer may do in Exchange."""
+    try:
+        reader, writer = opened.exchange_claims()
+    except SettingsError as error:
+        yield "exchange", "warning", " ".join(error.messages), _GUIDE
+        return None
+    except GraphError as error:
+        yield "exchange", "warning", str(error), "No token for Exchange Online could be had."
+        return None
+    yield _looked_at(reader, settings)
+    return writer
+
+
+def lists_read(settings: Settings) -> Line:
+    """Whether a sync can read what Exchange keeps of groups."""
+    from entra_pipeline.exchange import ExchangeClient
+
+    try:
+        client = ExchangeClient.from_settings(settings)
+    except SettingsError as error:
+        return "exchange", "warning", " ".join(error.messages), _GUIDE
+    try:
+        return _looked_at(client.token_claims(), settings)
+    except GraphError as error:
+        return "exchange", "warning", str(error), "No token for Exchange Online could be had."
+    finally:
+        client.close()
+
+
+def _looked_at(reader: Claims, settings: Settings) -> Line:
+    lacking = [MANAGE_EXCHANGE] if MANAGE_EXCHANGE not in reader.permissions else []
+    if not EXCHANGE_READ_ROLES & reader.directory_roles:
+        lacking.append("a directory role such as Global Reader")
+    if lacking:
+        said = f"lists cannot be looked at, the reading application lacks: {', '.join(lacking)}"
+        return "exchange", "warning", said, _GUIDE
+    return "exchange", "ok", f"{settings.endpoints.exchange_url} lets lists be looked at", None
+
+
 def _says(lack: Lack) -> str:
     parts = [*lack.permissions]
     if lack.role:
-        parts.append("a directory role such as User Administrator")
+        parts.append(f"a directory role such as {NEEDS[lack.action].role}")
     return f"cannot be carried out, missing: {', '.join(parts)}"
 
 

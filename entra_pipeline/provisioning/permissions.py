@@ -1,7 +1,7 @@
 """What the writing application has to hold, by kind of write; and what it lacks.
 
-Here: Microsoft Graph's application permissions and the directory roles that some writes want beside
-them. Not here: asking for a token (`msgraph`), printing (`doctor`).
+Here: application permissions of Microsoft Graph and Exchange Online, and the directory roles that
+some writes want beside them. Not here: asking for a token (`msgraph`), printing (`doctor`).
 
 Sources: the permission tables of each write's page under https://learn.microsoft.com/graph/api, and
 https://learn.microsoft.com/graph/api/resources/users#who-can-perform-sensitive-actions for what
@@ -30,6 +30,15 @@ PASSWORD_ROLES: Final = frozenset(
         "966707d0-3269-4727-9be2-8c3a10f19b9d",  # Password Administrator
     }
 )
+EXCHANGE_ADMINISTRATOR: Final = "29232cdf-9323-42fd-ade2-1d097af3e4de"
+EXCHANGE_ROLES: Final = frozenset({EXCHANGE_ADMINISTRATOR, GLOBAL_ADMINISTRATOR})
+"""One of these lets an application change lists that it does not manage.
+Source: https://learn.microsoft.com/powershell/exchange/app-only-auth-powershell-v2"""
+EXCHANGE_READ_ROLES: Final = EXCHANGE_ROLES | {"f2ef992c-3afb-46b9-b7cf-a126ee74c451"}
+"""With Global Reader, which is enough to look."""
+MANAGE_EXCHANGE: Final = "Exchange.ManageAsApp"
+"""Of Office 365 Exchange Online, not of Microsoft Graph."""
+START_JOBS: Final = "Synchronization.ReadWrite.All"
 ADMINISTRATORS_ROLES: Final = frozenset(
     {GLOBAL_ADMINISTRATOR, PRIVILEGED_AUTHENTICATION_ADMINISTRATOR}
 )
@@ -40,13 +49,15 @@ ADMINISTRATORS_ROLES: Final = frozenset(
 class Need:
     """What a kind of write takes.
 
-    `permissions`: one of each; `roles`: one of these directory roles besides, always;
+    `permissions`: one of each; `roles`: one of these directory roles besides, always, such as
+    `role`;
     `administrators`: acting on an administrator takes one of `ADMINISTRATORS_ROLES`; `more`: what
     some objects take beside that, as (which objects, permission).
     """
 
     permissions: tuple[tuple[str, ...], ...]
     roles: frozenset[str] = frozenset()
+    role: str = ""
     administrators: bool = False
     more: tuple[tuple[str, str], ...] = ()
 
@@ -63,6 +74,9 @@ _MEMBERS: Final = Need(
 _OWNERS: Final = Need(
     (_READS, ("Group.ReadWrite.All", "Directory.ReadWrite.All")),
     more=(("groups that can hold roles", "RoleManagement.ReadWrite.Directory"),),
+)
+_LISTS: Final = Need(
+    (_READS, (MANAGE_EXCHANGE,)), roles=EXCHANGE_ROLES, role="Exchange Administrator"
 )
 _APPS: Final = Need(
     (
@@ -99,6 +113,10 @@ NEEDS: Final[Mapping[Action, Need]] = {
     _A.REMOVE_GROUP_MEMBER: _MEMBERS,
     _A.ADD_GROUP_OWNER: _OWNERS,
     _A.REMOVE_GROUP_OWNER: _OWNERS,
+    _A.ADD_EXCHANGE_MEMBER: _LISTS,
+    _A.REMOVE_EXCHANGE_MEMBER: _LISTS,
+    _A.ADD_EXCHANGE_OWNER: _LISTS,
+    _A.REMOVE_EXCHANGE_OWNER: _LISTS,
     _A.ASSIGN_APP_ROLE: _APPS,
     _A.REMOVE_APP_ROLE: _APPS,
     _A.ASSIGN_ROLE: _ROLES,
@@ -120,6 +138,7 @@ NEEDS: Final[Mapping[Action, Need]] = {
     _A.SET_PASSWORD: Need(
         (_READS, ("User-PasswordProfile.ReadWrite.All", "User.ReadWrite.All")),
         roles=PASSWORD_ROLES,
+        role="User Administrator",
         administrators=True,
     ),
     _A.UPDATE_USER: Need(

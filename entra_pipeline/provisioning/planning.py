@@ -55,7 +55,12 @@ class Planner:
     def plan(self, batch: Sequence[Filed], now: datetime) -> Plan | Refusal:
         """The plan of a batch, a pure function of requests, facts and policy; or why not."""
         facts = self._reader.read(read for filed in batch for read in first_needs(filed.request))
-        facts |= self._reader.read(read for filed in batch for read in needs(filed.request, facts))
+        facts |= self._reader.read(
+            read
+            for filed in batch
+            for read in needs(filed.request, facts)
+            if read.url not in facts.documents
+        )
         drafts = {filed.id: draft(filed, facts, self._recipients) for filed in batch}
         reasons = {
             filed.id: (*self._forbids(filed, drafts[filed.id], now), *drafts[filed.id].reasons)

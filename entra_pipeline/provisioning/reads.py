@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from entra_pipeline.exchange.answers import not_configured
 from entra_pipeline.msgraph import BatchItem, GraphClient, GraphError, Service
 from entra_pipeline.msgraph.batch import MAX_ITEMS
 from entra_pipeline.msgraph.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from entra_pipeline.exchange import ExchangeClient
 
 _AT_ONCE: Final = 4
 """Round trips under way at once: writes wait for reads, and these for Graph."""
@@ -23,10 +27,20 @@ _AT_ONCE: Final = 4
 
 @dataclass(frozen=True)
 class Read:
-    """A document or list of Graph: its address, relative to the version root."""
+    """A document or list of Graph: its address, relative to the version root.
+
+    Of Exchange (`service`): `<command>?Identity=<object id>`, and the rows are a list.
+    """
 
     url: str
     service: Service = Service.DIRECTORY
+
+
+LISTED: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Get-DistributionGroup": {"IncludeManagedByWithDisplayNames": True},
+    "Get-DistributionGroupMember": {"ResultSize": "Unlimited"},
+}
+"""Commands of Exchange that facts are read by, with the parameters beside the object's id."""
 
 
 class UnreadError(Exception):
@@ -84,9 +98,15 @@ def kind_of_object(document: Mapping[str, Any] | None) -> str:
 class FactReader:
     """Reads through a client, counted for `table`."""
 
-    def __init__(self, client: GraphClient, table: str = "provisioning") -> None:
+    def __init__(
+        self,
+        client: GraphClient,
+        table: str = "provisioning",
+        exchange: ExchangeClient | None = None,
+    ) -> None:
         self._client = client
         self._table = table
+        self._exchange = exchange
 
     def read(self, reads: Iterable[Read]) -> Facts:
         """Every address once. Never raises for what Graph answers: the facts say it."""
@@ -106,7 +126,27 @@ class FactReader:
             errors.update(each.errors)
         return Facts(documents, errors)
 
+    def _lists(self, urls: list[str]) -> Facts:
+        """What Exchange says; without a client for it, nothing is known."""
+        documents: dict[str, Any] = {}
+        errors: dict[str, GraphError] = {}
+        for url in urls:
+            command, _, identity = url.partition("?Identity=")
+            try:
+                if self._exchange is None:
+                    raise not_configured()
+                more = LISTED[command]
+                rows = self._exchange.of(command, identity, more, table=self._table)
+                documents[url] = {"value": rows}
+            except NotFoundError:
+                documents[url] = None
+            except GraphError as error:
+                errors[url] = error
+        return Facts(documents, errors)
+
     def _some(self, urls: list[str], service: Service) -> Facts:
+        if service is Service.EXCHANGE:
+            return self._lists(urls)
         documents: dict[str, Any] = {}
         errors: dict[str, GraphError] = {}
         items = [BatchItem(str(place), url) for place, url in enumerate(urls)]

@@ -37,7 +37,8 @@ from entra_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from entra_pipeline.access.prediction import Fact
-    from entra_pipeline.msgraph import GraphClient
+    from entra_pipeline.exchange import ExchangeClient
+    from entra_pipeline.msgraph import Claims, GraphClient
     from entra_pipeline.provisioning.applying import Applier
     from entra_pipeline.provisioning.guards import Amount
     from entra_pipeline.provisioning.planning import Planner, Refusal
@@ -56,13 +57,17 @@ AT_ONCE: Final = 200
 
 @dataclass
 class Carried:
-    """What a worker did: the states that requests came to, by id; endings; what was set aside."""
+    """What a worker did: the states that requests came to, by id; endings; what was set aside.
+
+    `jobs`: what became of applications' provisioning jobs, by service principal.
+    """
 
     requests: dict[str, RequestState] = field(default_factory=dict)
     operations: dict[str, OperationState] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     ends_refused: list[str] = field(default_factory=list)
     diverted: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
     rounds: int = 0
 
     def counts(self) -> dict[str, int]:
@@ -216,6 +221,34 @@ class Provisioning:
             )
         return client
 
+    def _exchange(self, settings: Settings) -> ExchangeClient | None:
+        """Exchange with that application's credential; None where it is not configured."""
+        if not settings.exchange:
+            return None
+        from entra_pipeline.exchange import ExchangeClient
+
+        client = ExchangeClient.from_settings(settings)
+        self._open.callback(client.close)
+        return client
+
+    def exchange_claims(self) -> tuple[Claims, Claims]:
+        """What the tokens for Exchange of the reading and the writing application say.
+
+        Raises SettingsError where Exchange is not configured, and errors of getting a token.
+        """
+        reading, writing = self._reading_lists, self._writing_lists
+        if reading is None or writing is None:
+            raise SettingsError(["ENTRA_EXCHANGE: off. Set it to true to reach Exchange."])
+        return reading.token_claims(), writing.token_claims()
+
+    @functools.cached_property
+    def _reading_lists(self) -> ExchangeClient | None:
+        return self._exchange(self._settings)
+
+    @functools.cached_property
+    def _writing_lists(self) -> ExchangeClient | None:
+        return self._exchange(writer_settings(self._settings))
+
     def gate(self) -> Gate:
         """What every write has to pass."""
         return Gate(
@@ -226,10 +259,9 @@ class Provisioning:
         """What makes plans, with today's policy."""
         from entra_pipeline.provisioning.planning import Planner
         from entra_pipeline.provisioning.reads import FactReader
-
-        reader = FactReader(self.reader)
         from entra_pipeline.provisioning.vaults import recipients_of
 
+        reader = FactReader(self.reader, exchange=self._reading_lists)
         recipients = recipients_of(self._settings)
         own, busy = self._own_ids, self._synchronizing
         return Planner(self.tenant_id, self.policy, reader, own, recipients, busy)
@@ -270,7 +302,9 @@ class Provisioning:
             verify_reads=settings.verify_reads,
         )
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        return Applier(self.ledger, self.writer, self.gate(), name, pace, self.vault)
+        return Applier(
+            self.ledger, self.writer, self.gate(), name, pace, self.vault, self._writing_lists
+        )
 
     # ---- asking, planning, approving -----------------------------------------------------------
 
@@ -473,6 +507,7 @@ class Provisioning:
             now = looking.waiting(self.ledger)
             if now.due and reached:
                 continue
+            carried.jobs |= self._start_jobs()
             pause = self._pause(carried) if wait else None
             if pause is None:
                 break
@@ -480,6 +515,17 @@ class Provisioning:
         for key in carried.requests:
             carried.requests[key] = looking.one(self.ledger, key).state
         return carried
+
+    def _start_jobs(self) -> dict[str, str]:
+        """Start the provisioning jobs of applications that grants were written to."""
+        if not self._settings.schedule_scim_provisioning:
+            return {}
+        from entra_pipeline.provisioning.reads import FactReader
+        from entra_pipeline.provisioning.scim import Starter
+
+        gate = self.gate()
+        writer = self.writer.writer(gate)
+        return Starter(self.ledger, FactReader(self.writer), writer, gate).start()
 
     def _pause(self, carried: Carried) -> float | None:
         """How long until there is something more to do; None when nothing is to be waited for."""

@@ -274,6 +274,16 @@ class Declared(BaseSettings):
         json_schema_extra=_section("What is read"),
     )
 
+    exchange: bool = Field(
+        False,
+        description=(
+            "Reach Exchange Online: read `exchange_groups`, and change members and owners of "
+            "distribution lists and mail-enabled security groups. The applications need "
+            "Exchange.ManageAsApp and a directory role (docs/provisioning.md)."
+        ),
+        json_schema_extra=_section("What is read"),
+    )
+
     # Activity
     disable_audit_log_feed: bool = Field(
         False,
@@ -411,6 +421,15 @@ class Declared(BaseSettings):
         description=(
             "File that says who may ask for and approve what (docs/provisioning.md). Without it: "
             "`policy.yaml` in the data directory; without that file, the safe defaults."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    schedule_scim_provisioning: bool = Field(
+        False,
+        description=(
+            "After a grant to an application that Entra ID makes accounts in, start its "
+            "provisioning job, so that the account is there within minutes instead of at the next "
+            "round (40 minutes). The writer needs Synchronization.ReadWrite.All."
         ),
         json_schema_extra=_section("Provisioning"),
     )

@@ -17,6 +17,7 @@ from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.contention import Contention, object_of
 from entra_pipeline.simulator.control import Control
 from entra_pipeline.simulator.errors import GraphError
+from entra_pipeline.simulator.exchange.endpoint import PREFIX, Exchange
 from entra_pipeline.simulator.faults import Faults
 from entra_pipeline.simulator.graph import Graph
 from entra_pipeline.simulator.identity import IdentityPlatform
@@ -31,6 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 TRANSPORT = "entra_pipeline.transport"
 """Scope key under which server.py leaves the connection's transport."""
 _LINGER = struct.pack("ii", 1, 0)
+_SERVICES = ("/v1.0", "/beta", "/adminapi")
 _DIAGNOSTIC = (
     b"x-ms-ags-diagnostic",
     b'{"ServerInfo":{"DataCenter":"Loopback","Slice":"E","Ring":"5","ScaleUnit":"000",'
@@ -50,6 +52,7 @@ class App:
         statistics: Statistics,
         clock: Clock,
         contention: Contention,
+        exchange: Exchange,
     ) -> None:
         self._graph = graph
         self._identity = identity
@@ -58,6 +61,7 @@ class App:
         self._statistics = statistics
         self._clock = clock
         self._contention = contention
+        self._exchange = exchange
         self._latency = graph.options.latency_ms / 1000
         self._rng = random.Random(graph.options.seed)
 
@@ -109,7 +113,7 @@ class App:
             self._contention.leave(names)
 
     async def _answer(self, request: Request) -> Response:
-        is_graph = request.path.startswith(("/v1.0", "/beta"))
+        is_graph = request.path.startswith(_SERVICES)
         if is_graph:
             self._statistics.round_trips += 1
         response = await self._with_faults(request)
@@ -129,7 +133,7 @@ class App:
         if fault.before is not None:
             response = self._faults.apply(fault.before, None, request.base)
             response.route = f"{request.method} (fault)"
-            if request.path.startswith(("/v1.0", "/beta")):
+            if request.path.startswith(_SERVICES):
                 self._statistics.count(response)
             if fault.before.later:
                 self._carry_out_later(request, fault.before.delay_ms / 1000)
@@ -151,9 +155,14 @@ class App:
 
     def _carry_out_later(self, request: Request, delay_s: float) -> None:
         """The request was answered for, and has its effect all the same."""
-        asyncio.get_running_loop().call_later(delay_s, self._graph.handle, request)
+        service = self._exchange if request.path.lower().startswith(PREFIX) else self._graph
+        asyncio.get_running_loop().call_later(delay_s, service.handle, request)
 
     async def _truth(self, request: Request) -> Response:
+        if request.path.lower().startswith(PREFIX):
+            response = self._exchange.handle(request)
+            self._statistics.count(response)
+            return response
         if request.path.startswith(("/v1.0", "/beta")):
             if not request.in_batch and request.path.lower().rstrip("/").endswith("/$batch"):
                 return await self._batch(request)

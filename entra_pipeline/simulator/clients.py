@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from entra_pipeline.simulator.permissions import EXCHANGE_GRANTED
 from entra_pipeline.simulator.tokens import ClientCertificate, InvalidTokenError, Signer, split
 
 FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
@@ -27,6 +28,9 @@ class Client:
     certificates: list[ClientCertificate] = field(default_factory=list)
     federated: list[tuple[str, str]] = field(default_factory=list)
     """Issuer and subject of the external tokens it may present."""
+    exchange_permissions: frozenset[str] = frozenset(EXCHANGE_GRANTED)
+    roles: frozenset[str] = frozenset()
+    """Directory roles, by template id, that it holds beside those assigned in the tenant."""
 
 
 class TokenError(Exception):

@@ -23,7 +23,7 @@ from entra_pipeline.simulator.clients import (
 from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.directory import Directory
 from entra_pipeline.simulator.errors import GraphError
-from entra_pipeline.simulator.permissions import EXCHANGE_GRANTED, hidden_kinds
+from entra_pipeline.simulator.permissions import hidden_kinds
 from entra_pipeline.simulator.tokens import InvalidTokenError, Signer, b64
 from entra_pipeline.simulator.wire import JsonObject, Response, encode_json
 
@@ -63,6 +63,8 @@ class Caller:
     resource: str = "graph"
     principal_id: str = ""
     """The object that acts: the signed-in user, or the application's service principal."""
+    roles: frozenset[str] = frozenset()
+    """Directory roles that the application holds without an assignment in the tenant."""
 
 
 @dataclass
@@ -101,8 +103,8 @@ class IdentityPlatform:
             }
         )
 
-    def caller(self, headers: Mapping[str, str]) -> Caller:
-        """Who calls Graph. Raises GraphError 401 for a missing, foreign or expired token."""
+    def caller(self, headers: Mapping[str, str], resource: str = "graph") -> Caller:
+        """Who calls Graph, or Exchange. GraphError 401 for a missing, foreign or expired token."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _unauthenticated("Access token is empty.")
@@ -115,7 +117,7 @@ class IdentityPlatform:
             raise _unauthenticated("Access token validation failure.")
         if known.expires <= self._clock.time():
             raise _unauthenticated("Lifetime validation failed, the token is expired.")
-        if known.resource != "graph":
+        if known.resource != resource:
             raise _unauthenticated("Access token validation failure. Invalid audience.")
         return known
 
@@ -125,7 +127,7 @@ class IdentityPlatform:
         now = int(self._clock.time())
         tenant_id = self._directory.tenant.tenant_id
         kind = "exchange" if urlsplit(resource).hostname in EXCHANGE_HOSTS else "graph"
-        granted = frozenset(EXCHANGE_GRANTED) if kind == "exchange" else client.permissions
+        granted = client.permissions if kind == "graph" else client.exchange_permissions
         claims: JsonObject = {
             "aud": resource,
             "iss": f"https://sts.windows.net/{tenant_id}/",
@@ -145,6 +147,7 @@ class IdentityPlatform:
                 "oid": client.object_id,
                 "sub": client.object_id,
                 "roles": sorted(granted),
+                "wids": sorted(client.roles | self._roles_held(client.object_id)),
             }
         else:
             claims |= {
@@ -162,8 +165,16 @@ class IdentityPlatform:
             hidden_kinds(granted),
             kind,
             user_id or client.object_id,
+            client.roles,
         )
         return token
+
+    def _roles_held(self, principal_id: str) -> frozenset[str]:
+        """Directory roles that a principal holds for the whole tenant."""
+        rows = self._directory.grouped("role_assignments", "principalId").get(principal_id, ())
+        return frozenset(
+            row["roleDefinitionId"] for row in rows if row.get("directoryScopeId") == "/"
+        )
 
     def administrator(self) -> JsonObject:
         """Who signs in by device code: the first Global Administrator, else the first user."""

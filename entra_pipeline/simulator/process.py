@@ -118,14 +118,15 @@ class Simulator:
         """The tenant's raw JSON: a list for a collection, source -> targets for a relation."""
         return self._control("GET", f"tenant/{name}")
 
-    def token(self, *, writer: bool = False) -> str:
-        """An access token for Graph with everything the application (or the writer) may do."""
+    def token(self, *, writer: bool = False, resource: str | None = None) -> str:
+        """An access token with everything the application (or the writer) may do; of Graph, or
+        of `resource`, such as https://outlook.office365.com."""
         info = self.info
         client_id = info.writer_client_id if writer else info.client_id
         secret = info.writer_client_secret if writer else info.client_secret
         form = (
             f"client_id={client_id}&client_secret={secret}"
-            f"&grant_type=client_credentials&scope={self.info.graph_url}/.default"
+            f"&grant_type=client_credentials&scope={resource or self.info.graph_url}/.default"
         )
         url = f"{self.info.http_graph_url}/{self.info.tenant_id}/oauth2/v2.0/token"
         with urllib.request.urlopen(  # noqa: S310 - our own loopback process
@@ -180,6 +181,9 @@ def running(
     writer: bool = False,
     writer_roles: Sequence[str] = (),
     writer_without_permission: Sequence[str] = (),
+    client_roles: Sequence[str] = (),
+    back_sync: float | None = None,
+    exchange_redirect: bool = False,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[Simulator]:
     """Start a simulator, wait until it accepts connections, kill it at the end.
@@ -215,6 +219,7 @@ def running(
         ("log-lag", log_lag),
         ("log-late", log_late),
         ("log-repeats", log_repeats),
+        ("back-sync", back_sync),
     ):
         if value is not None:
             options += [f"--{name}", str(value)]
@@ -230,6 +235,10 @@ def running(
         options.append("--writer")
     for role in writer_roles:
         options += ["--writer-role", role]
+    for role in client_roles:
+        options += ["--client-role", role]
+    if exchange_redirect:
+        options.append("--exchange-redirect")
     for permission in writer_without_permission:
         options += ["--writer-without-permission", permission]
     with tempfile.TemporaryDirectory(prefix="entra-simulator-") as scratch:

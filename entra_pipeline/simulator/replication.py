@@ -34,6 +34,8 @@ class Replication:
         self.lag_s = 0.0
         self.fresh_share = 0.0
         """Share of the reads that the up-to-date replica answers while the other lags."""
+        self.since = 0.0
+        """When the lag began: what was written before is known everywhere."""
         self._graph = graph
         self._clock = clock
         self._rng = random.Random(f"{seed}:replication")
@@ -49,7 +51,7 @@ class Replication:
         self.lag_s, self.fresh_share = lag_s, fresh_share
         directory = self._graph.directory
         if lag_s > 0 and self._behind is None:
-            self._past.at = self._clock.time()
+            self.since = self._past.at = self._clock.time()
             self._behind = self._graph.beside(directory.copy(self._past))
             directory.followers.append(self._hear)
         elif lag_s == 0 and self._behind is not None:

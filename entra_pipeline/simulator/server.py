@@ -29,6 +29,8 @@ from entra_pipeline.simulator.clock import Clock
 from entra_pipeline.simulator.contention import Contention
 from entra_pipeline.simulator.control import Control
 from entra_pipeline.simulator.directory import Directory
+from entra_pipeline.simulator.exchange.endpoint import Exchange
+from entra_pipeline.simulator.exchange.lists import Lists
 from entra_pipeline.simulator.faults import FaultRuleError, Faults
 from entra_pipeline.simulator.graph import Graph
 from entra_pipeline.simulator.identity import IdentityPlatform
@@ -36,7 +38,7 @@ from entra_pipeline.simulator.logs.build import build_logs
 from entra_pipeline.simulator.logs.feed import Recorded
 from entra_pipeline.simulator.logs.trail import Trail
 from entra_pipeline.simulator.model import Options
-from entra_pipeline.simulator.permissions import GRANTED, hidden_kinds
+from entra_pipeline.simulator.permissions import EXCHANGE_GRANTED, GRANTED, hidden_kinds
 from entra_pipeline.simulator.replication import Replication
 from entra_pipeline.simulator.statistics import Statistics
 from entra_pipeline.simulator.tenant import Tenant, TenantFileError, load
@@ -79,6 +81,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--writer", action="store_true", help="a second application that may write")
     made.add_argument("--writer-role", action="append", default=[], metavar="ROLE")
     made.add_argument("--writer-without-permission", action="append", default=[], metavar="P")
+    made.add_argument("--client-role", action="append", default=[], metavar="ROLE")
+    made.add_argument(
+        "--back-sync",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds until Graph shows what Exchange changed (60)",
+    )
+    made.add_argument(
+        "--exchange-redirect", action="store_true", help="Exchange's front door redirects"
+    )
     made.add_argument(
         "--write-quota",
         type=_positive,
@@ -250,7 +263,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     tenant = _tenant(arguments)
     writer = _writer(tenant, arguments, tls_directory)
     directory = Directory(tenant, clock)
-    client = _client(directory, options, files, tls_directory)
+    client = _client(directory, options, files, tls_directory, arguments)
     identity = IdentityPlatform(directory, clock, [client] if writer is None else [client, writer])
     token_file = tls_directory / "federated_token"
     certificates.write_private(token_file, identity.federated_token(client).encode())
@@ -284,7 +297,9 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
     holds = Holds(directory, clock, trail, service.rng)
     service.state["holds"] = holds
     graph.writer = Writes(service).answer
-    graph.before += [holds.tick, replication.tick]
+    lists = Lists(service, arguments.back_sync)
+    exchange = Exchange(service, identity, lists, redirects=arguments.exchange_redirect)
+    graph.before += [holds.tick, replication.tick, lists.tick]
     control = Control(
         directory,
         clock,
@@ -299,7 +314,7 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
         contention,
         partial(_plant, directory, trail, service.rng),
     )
-    app = App(graph, identity, control, faults, statistics, clock, contention)
+    app = App(graph, identity, control, faults, statistics, clock, contention, exchange)
     gc.enable()
     gc.collect()
     gc.freeze()
@@ -332,7 +347,11 @@ def _serve(arguments: argparse.Namespace, tls_directory: Path) -> int:
 
 
 def _client(
-    directory: Directory, options: Options, files: certificates.Files, kept: Path
+    directory: Directory,
+    options: Options,
+    files: certificates.Files,
+    kept: Path,
+    arguments: argparse.Namespace,
 ) -> Client:
     app_id = roles.derived_id(directory, "client")
     service_principals = directory.collection("service_principals").values()
@@ -347,7 +366,22 @@ def _client(
         permissions=options.granted,
         certificates=[ClientCertificate.from_file(files.client)],
         federated=[("https://issuer.simulator.invalid", "entra_pipeline")],
+        exchange_permissions=frozenset(EXCHANGE_GRANTED) - frozenset(arguments.without_permission),
+        roles=_roles(directory, arguments.client_role),
     )
+
+
+def _roles(directory: Directory, names: Sequence[str]) -> frozenset[str]:
+    """Role definitions by display name or id."""
+    known = directory.collection("role_definitions").values()
+    ids = {str(each.get("displayName")).lower(): each["id"] for each in known}
+    ids |= {each["id"]: each["id"] for each in known}
+    for name in names:
+        if name.lower() not in ids:
+            raise StartError(
+                f"--client-role: the tenant has no role '{name}'; give a display name or an id"
+            )
+    return frozenset(ids[name.lower()] for name in names)
 
 
 def _writer(tenant: Tenant, arguments: argparse.Namespace, kept: Path) -> Client | None:
@@ -360,8 +394,14 @@ def _writer(tenant: Tenant, arguments: argparse.Namespace, kept: Path) -> Client
         register(tenant, app_id, object_id, arguments.writer_role)
     except ValueError as error:
         raise StartError(f"--writer-role: {error}") from error
-    granted = frozenset(WRITER_GRANTED) - frozenset(arguments.writer_without_permission)
-    return Client(app_id, object_id, _secret(kept / "writer_client_secret"), granted)
+    withheld = frozenset(arguments.writer_without_permission)
+    return Client(
+        app_id,
+        object_id,
+        _secret(kept / "writer_client_secret"),
+        frozenset(WRITER_GRANTED) - withheld,
+        exchange_permissions=frozenset(EXCHANGE_GRANTED) - withheld,
+    )
 
 
 def _secret(path: Path) -> str:

@@ -17,6 +17,7 @@ from entra_pipeline.tables import (
     bookkeeping,
     devices,
     drift,
+    exchange,
     groups,
     licenses,
     people,
@@ -29,8 +30,10 @@ from entra_pipeline.tables import (
 from entra_pipeline.tables.model import Column, Reference, Status, Table
 
 __all__ = [
+    "BESIDE",
     "DECLARED",
     "EVENTS",
+    "EXCHANGE",
     "LEDGER",
     "TABLES",
     "Column",
@@ -67,7 +70,13 @@ LEDGER: Mapping[str, Table] = MappingProxyType(
 """What each sync makes of the ledger of provisioning, and of what changed beside it. Nothing of
 these is read from the tenant."""
 
-DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **LEDGER})
+EXCHANGE: Mapping[str, Table] = MappingProxyType({table.name: table for table in exchange.TABLES})
+"""What each sync reads from Exchange Online, where that is configured."""
+
+BESIDE: Mapping[str, Table] = MappingProxyType({**EXCHANGE, **LEDGER})
+"""Tables of the lake and the warehouse that no reader of Graph fills: their files are given."""
+
+DECLARED: Mapping[str, Table] = MappingProxyType({**TABLES, **EVENTS, **BESIDE})
 """All of them, for whoever describes tables."""
 
 

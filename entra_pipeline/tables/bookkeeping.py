@@ -53,8 +53,8 @@ TABLE_STATUS = Table(
         computed(
             "status",
             TEXT,
-            "complete, partial, unlicensed, forbidden, unsupported, quarantined, stale, failed "
-            "or never.",
+            "complete, partial, unlicensed, forbidden, unsupported, quarantined, stale, failed, "
+            "never or not_configured.",
         ),
         computed("rows", INT64, "Published rows; null when there never were any."),
         computed("as_of", TIME, "When the published rows were read."),

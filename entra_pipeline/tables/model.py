@@ -42,6 +42,7 @@ class Status(StrEnum):
     STALE = "stale"  # was complete, but has not been refreshed for too long
     FAILED = "failed"  # could not be read: the reason says why
     NEVER = "never"  # no sync has read it yet
+    NOT_CONFIGURED = "not_configured"  # it is not set up here that it is read
 
 
 def struct(**fields: pa.DataType) -> pa.StructType:

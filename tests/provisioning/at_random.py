@@ -40,11 +40,15 @@ KINDS = (
     "check_upn",
 )
 
+LIST_KINDS = ("list_member", "list_owner", "no_list_member")
+"""About lists that Exchange keeps."""
+
 
 class Asking:
     """Makes requests; each user is the subject of at most one, so that each stands for itself.
 
     `ends`: after how many minutes at least, and at most, what is granted for a while ends.
+    `lists`: about groups that Exchange keeps, too.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class Asking:
         rng: random.Random,
         now: datetime,
         ends: tuple[int, int] = (20, 60),
+        *,
+        lists: bool = False,
     ) -> None:
         self._rng, self._now, self._ends = rng, now, ends
         self._tenant = tenant = Tenant(simulator)
@@ -74,6 +80,13 @@ class Asking:
         self._anyone, self._managers = synced[5:], synced[:5]
         self._guests = [key for key in plain if users[key]["userType"] == "Guest"]
         self._groups = list(tenant.plain())
+        self._kinds = (*KINDS, *LIST_KINDS) if lists else KINDS
+        self._lists = [
+            group["id"]
+            for group in tenant.groups
+            if group["mailEnabled"] and not group["groupTypes"]
+            if not group["onPremisesSyncEnabled"]
+        ]
         self._binned = [
             row["id"]
             for row in simulator.truth("deleted_items")
@@ -93,7 +106,7 @@ class Asking:
     def some(self, count: int) -> Iterator[tuple[dict[str, Any], datetime | None]]:
         """Bodies of so many requests with their ends, each kind in its turn."""
         made = 0
-        turn = list(KINDS)
+        turn = list(self._kinds)
         while made < count:
             self._rng.shuffle(turn)
             for kind in turn:
@@ -113,6 +126,13 @@ class Asking:
     def _user(self) -> str:
         return (self._anyone or self._members).pop()
 
+    def _reachable(self, among: list[str]) -> str | None:
+        """Somebody with a mail address, who is then no other request's subject."""
+        user = next((each for each in reversed(among) if self._users[each]["mail"]), None)
+        if user is not None:
+            self._anyone.remove(user)
+        return user
+
     def _account(self) -> str:
         return self._members.pop()
 
@@ -125,6 +145,23 @@ class Asking:
                 group = rng.choice(self._groups)
                 access = {"type": "group", "group_id": group, "relation": kind}
                 return self._grant(access, ends=rng.random() < 0.3)
+            case "list_member" | "list_owner":
+                user = self._reachable(self._anyone)
+                if user is None:
+                    return None
+                access = {"type": "group", "group_id": rng.choice(self._lists)}
+                access["relation"] = kind.removeprefix("list_")
+                end = self._now + timedelta(minutes=rng.randint(*self._ends))
+                body = {"kind": "grant", "principal_id": user, "access": access}
+                return body, end if rng.random() < 0.3 else None
+            case "no_list_member":
+                held = {user for each in self._lists for user in self._tenant.members.get(each, ())}
+                user = self._reachable([each for each in self._anyone if each in held])
+                if user is None:
+                    return None
+                group = next(g for g in self._lists if user in self._tenant.members.get(g, ()))
+                access = {"type": "group", "group_id": group, "relation": "member"}
+                return {"kind": "revoke", "principal_id": user, "access": access}, None
             case "no_member":
                 user = self._user()
                 held = [g for g in self._groups if user in self._tenant.members.get(g, ())]

@@ -77,9 +77,9 @@ def written_to() -> Iterator[Simulator]:
 @pytest.fixture(scope="session")
 def trusting() -> Iterator[Simulator]:
     """A tenant whose writer may act on everybody's account, and where writes must not meet."""
-    role = "Privileged Authentication Administrator"
+    roles = "Privileged Authentication Administrator", "Exchange Administrator"
     with running(
-        users=60, groups=40, seed=11, writer=True, writer_roles=(role,), write_conflicts=True
+        users=60, groups=40, seed=11, writer=True, writer_roles=roles, write_conflicts=True
     ) as simulator:
         yield simulator
 

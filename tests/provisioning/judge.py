@@ -102,8 +102,8 @@ def judge(
             continue
         if "undoes" in body:
             # Taken back is what the grant itself added, and nothing else.
-            given = access_key({**body, "kind": "grant"})
-            keys = [access_key(body)] if body["undoes"] in happened.get(given, ()) else []
+            given = access_key({**body, "kind": "grant"}, before)
+            keys = [access_key(body, before)] if body["undoes"] in happened.get(given, ()) else []
         else:
             keys = expected(body, before, after)
         for each in keys:
@@ -147,7 +147,7 @@ def expected(body: Mapping[str, Any], before: Documents, after: Documents) -> li
     kind, user = body["kind"], body.get("user_id")
     match kind:
         case "grant" | "revoke":
-            return [access_key(body)] if is_held(body, before) is (kind == "revoke") else []
+            return [access_key(body, before)] if is_held(body, before) is (kind == "revoke") else []
         case "create_user":
             (made,) = after.rows("users", userPrincipalName=body["user_principal_name"])
             keys = [Key("create_user", made["id"], None)]
@@ -194,7 +194,7 @@ def expected(body: Mapping[str, Any], before: Documents, after: Documents) -> li
     raise AssertionError(f"nothing is written down here for {kind}")
 
 
-def access_key(body: Mapping[str, Any]) -> Key:
+def access_key(body: Mapping[str, Any], tenant: Documents) -> Key:
     """What giving or taking access changes."""
     access, principal, mode = body["access"], body["principal_id"], body.get("mode", "direct")
     gives = body["kind"] == "grant"
@@ -203,7 +203,11 @@ def access_key(body: Mapping[str, Any]) -> Key:
     match access["type"], mode:
         case "group", "direct":
             verb = "add" if gives else "remove"
-            return Key(f"{verb}_group_{access['relation']}", access["group_id"], principal)
+            (group,) = tenant.rows("groups", id=access["group_id"])
+            # Those that receive mail and are no teams are Exchange's to change.
+            lists = group["mailEnabled"] and "Unified" not in group["groupTypes"]
+            where = "exchange" if lists else "group"
+            return Key(f"{verb}_{where}_{access['relation']}", access["group_id"], principal)
         case "group", _:
             place = access["relation"]
             return Key(f"{verb}_group_{held}", access["group_id"], principal, place)

@@ -28,6 +28,7 @@ from entra_pipeline.provisioning.values import (
     UpdateUser,
 )
 from entra_pipeline.simulator.process import Simulator
+from tests.provisioning.lists import Lists
 from tests.provisioning.people import plain_users, somebody, users
 from tests.provisioning.tenant import Tenant
 
@@ -189,6 +190,39 @@ def methods(sim: Simulator) -> tuple[Any, list[str]]:
     return RevokeMfa(user_id=user), ["delete_method"] * (held[user] - 1)
 
 
+def list_member(sim: Simulator) -> tuple[Any, list[str]]:
+    lists = Lists(sim)
+    group = next(lists.every(secure=False))
+    access = GroupAccess(group_id=group)
+    return Grant(principal_id=lists.stranger(group), access=access), ["add_exchange_member"]
+
+
+def no_list_member(sim: Simulator) -> tuple[Any, list[str]]:
+    lists = Lists(sim)
+    group, user = next(
+        (group, user)
+        for group in lists.every()
+        for user in lists.members.get(group, ())
+        if lists.users.get(user, {}).get("mail")
+    )
+    body = Revoke(principal_id=user, access=GroupAccess(group_id=group))
+    return body, ["remove_exchange_member"]
+
+
+def list_owner(sim: Simulator) -> tuple[Any, list[str]]:
+    lists = Lists(sim)
+    group = next(lists.every(secure=True))
+    access = GroupAccess(group_id=group, relation="owner")
+    return Grant(principal_id=lists.stranger(group), access=access), ["add_exchange_owner"]
+
+
+def no_list_owner(sim: Simulator) -> tuple[Any, list[str]]:
+    lists = Lists(sim)
+    group, user = lists.with_owners()
+    access = GroupAccess(group_id=group, relation="owner")
+    return Revoke(principal_id=user, access=access), ["remove_exchange_owner"]
+
+
 KINDS: list[Kind] = [
     member,
     no_member,
@@ -208,4 +242,8 @@ KINDS: list[Kind] = [
     group,
     sessions,
     methods,
+    list_member,
+    no_list_member,
+    list_owner,
+    no_list_owner,
 ]

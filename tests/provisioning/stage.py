@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from entra_pipeline.exchange import ExchangeClient
 from entra_pipeline.msgraph import GraphClient
 from entra_pipeline.provisioning.applying import Applier, Pace
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
@@ -46,6 +47,7 @@ class Stage:
         policy: Policy | None = None,
         enabled: bool = True,
         vault: Vault | None = None,
+        exchange: bool = False,
     ) -> None:
         info = simulator.info
         assert info.writer_client_id is not None
@@ -55,9 +57,11 @@ class Stage:
             client_id=info.writer_client_id,
             client_secret=info.writer_client_secret,
             auth="secret",
+            exchange=exchange,
         )
         self.folder, self.clock, self.ledger, self.simulator = folder, clock, ledger, simulator
         self.client = GraphClient.from_settings(self.settings)
+        self.exchange = ExchangeClient.from_settings(self.settings) if exchange else None
         self.policy = policy or Policy()
         self.vault = vault
         self.ledger_url: str | Path = ""
@@ -65,14 +69,14 @@ class Stage:
         self.seen_effects = len(simulator.effects())
 
     def worker(self, name: str = "worker") -> Applier:
-        return Applier(self.ledger, self.client, self.gate, name, PACE, self.vault)
+        return Applier(self.ledger, self.client, self.gate, name, PACE, self.vault, self.exchange)
 
     def plan(self, filed: Sequence[Filed]) -> Plan | Refusal:
         return self.planner().plan(filed, self.clock())
 
     def planner(self) -> Planner:
         recipients = () if self.vault is None else self.vault.recipients
-        reader = FactReader(self.client)
+        reader = FactReader(self.client, exchange=self.exchange)
         return Planner(self.settings.tenant_id, self.policy, reader, frozenset(), recipients)
 
     def sweep(self) -> Swept:
@@ -122,3 +126,5 @@ def staged(*args: Any, **more: Any) -> Iterator[Stage]:
         yield stage
     finally:
         stage.client.close()
+        if stage.exchange is not None:
+            stage.exchange.close()

@@ -9,6 +9,7 @@ import pytest
 from entra_pipeline.doctor import diagnose
 from entra_pipeline.provisioning.actions import HANDLERS
 from entra_pipeline.provisioning.permissions import (
+    EXCHANGE_ADMINISTRATOR,
     NEEDS,
     PRIVILEGED_AUTHENTICATION_ADMINISTRATOR,
     lacks,
@@ -40,7 +41,7 @@ def test_what_the_writer_lacks_is_named_by_kind_and_nothing_is_made(tmp_path: Pa
 def test_every_kind_of_write_has_its_needs_and_lacks_nothing_with_them(action: Action) -> None:
     need = NEEDS[action]
     held = [each[0] for each in need.permissions] + [each for _, each in need.more]
-    roles = [PRIVILEGED_AUTHENTICATION_ADMINISTRATOR]
+    roles = [PRIVILEGED_AUTHENTICATION_ADMINISTRATOR, EXCHANGE_ADMINISTRATOR]
     assert lacks(held, roles, [action]) == ()
     assert [lack.whole for lack in lacks([], roles, [action])] == [True]
     assert set(HANDLERS) <= set(NEEDS)

@@ -38,7 +38,7 @@ def stage(
 ) -> Iterator[Stage]:
     clock.now = datetime.now(UTC)
     vault = SealedFiles(tmp_path / "sealed", [str(KEY.to_public())])
-    with staged(ledger, trusting, tmp_path, clock, vault=vault) as opened:
+    with staged(ledger, trusting, tmp_path, clock, vault=vault, exchange=True) as opened:
         opened.ledger_url = ledger_url
         yield opened
     trusting.faults([])
@@ -48,8 +48,10 @@ def stage(
 # ---- what goes wrong -----------------------------------------------------------------------------
 
 
-WRITES = r"^(?!.*\$batch)(?!.*/token)"
-"""What is no batch of reads, and no request for a token."""
+WRITES = r"^(?!.*\$batch)(?!.*/token)(?!.*/InvokeCommand)"
+"""What is no batch of reads, no request for a token, and no command of Exchange."""
+COMMANDS = {"path": "/InvokeCommand", "body": "(Add|Remove|Set)-DistributionGroup"}
+"""Commands of Exchange that change something."""
 
 
 def spoil(stage: Stage, **how: Any) -> None:
@@ -59,6 +61,7 @@ def spoil(stage: Stage, **how: Any) -> None:
             {"match": {"method": method, "path": WRITES, "times": 1}, **how}
             for method in ("POST", "PATCH", "PUT", "DELETE")
         ]
+        + [{"match": {**COMMANDS, "times": 1}, **how}]
     )
     reached = stage.worker().apply()
     stats = stage.simulator.stats()
@@ -95,7 +98,14 @@ def killed(stage: Stage, key: str) -> None:
         try:
             with (
                 Ledger(url, tenant, clock=stage.clock) as own,
-                staged(own, stage.simulator, stage.folder, stage.clock, vault=stage.vault) as other,
+                staged(
+                    own,
+                    stage.simulator,
+                    stage.folder,
+                    stage.clock,
+                    vault=stage.vault,
+                    exchange=True,
+                ) as other,
             ):
                 other.worker("killed").apply()
         finally:

@@ -138,7 +138,12 @@ class Weather:
                 with (
                     Ledger(url, tenant, clock=stage.clock) as own,
                     staged(
-                        own, stage.simulator, stage.folder, stage.clock, vault=stage.vault
+                        own,
+                        stage.simulator,
+                        stage.folder,
+                        stage.clock,
+                        vault=stage.vault,
+                        exchange=True,
                     ) as other,
                 ):
                     worker = other.worker(f"child-{os.getpid()}")
@@ -154,7 +159,7 @@ class Weather:
 def asked(stage: Stage, rng: random.Random, count: int) -> dict[str, int]:
     """File and plan so many requests; most are approved. How many are not, by what they became."""
     waiting: list[Request] = []
-    for body, end in Asking(stage.simulator, rng, stage.clock()).some(count):
+    for body, end in Asking(stage.simulator, rng, stage.clock(), lists=True).some(count):
         more = {} if end is None else {"expires_at": end}
         waiting.append(grant(body=BODY.validate_python(body), **more))
     rng.shuffle(waiting)
@@ -291,7 +296,7 @@ def run(
     with (
         simulated(users) as simulator,
         Ledger(ledger_url, simulator.info.tenant_id, clock=clock) as ledger,
-        staged(ledger, simulator, folder, clock, vault=vault) as stage,
+        staged(ledger, simulator, folder, clock, vault=vault, exchange=True) as stage,
     ):
         stage.ledger_url = ledger_url
         return carried_out(stage, random.Random(seed), count)
@@ -303,6 +308,6 @@ def simulated(users: int) -> Any:
         groups=users // 2,
         seed=29,
         writer=True,
-        writer_roles=(ADMINISTRATOR,),
+        writer_roles=(ADMINISTRATOR, "Exchange Administrator"),
         write_conflicts=True,
     )

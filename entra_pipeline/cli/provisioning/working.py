@@ -233,6 +233,7 @@ def _document(carried: Carried) -> dict[str, Any]:
     return {
         "requests": [{"id": key, "state": state} for key, state in carried.requests.items()],
         "ended": carried.ended,
+        "jobs": carried.jobs,
     }
 
 
@@ -251,6 +252,8 @@ def _print(carried: Carried, held: list[dict[str, Any]]) -> None:
     for each in held:
         for reason in each["reasons"]:
             output.show(f"  {each['id']}: {reason}", style="yellow", breaks=False)
+    for app, became in carried.jobs.items():
+        output.show(f"provisioning job of {app}: {became}", breaks=False)
     waiting = sum(state.value == "written" for state in carried.requests.values())
     if waiting:
         output.say(f"{output.count(waiting, 'request')} written; reads have yet to confirm.")

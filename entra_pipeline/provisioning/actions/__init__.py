@@ -8,6 +8,7 @@ from typing import Final
 from entra_pipeline.provisioning.actions import accounts, credentials, new_groups, profiles
 from entra_pipeline.provisioning.actions.app_roles import AppRole
 from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
+from entra_pipeline.provisioning.actions.exchange import ListLink
 from entra_pipeline.provisioning.actions.groups import Link
 from entra_pipeline.provisioning.actions.licenses import License
 from entra_pipeline.provisioning.actions.pim import Hold
@@ -19,6 +20,10 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_GROUP_MEMBER: Link("member", adds=False),
     Action.ADD_GROUP_OWNER: Link("owner", adds=True),
     Action.REMOVE_GROUP_OWNER: Link("owner", adds=False),
+    Action.ADD_EXCHANGE_MEMBER: ListLink("member", adds=True),
+    Action.REMOVE_EXCHANGE_MEMBER: ListLink("member", adds=False),
+    Action.ADD_EXCHANGE_OWNER: ListLink("owner", adds=True),
+    Action.REMOVE_EXCHANGE_OWNER: ListLink("owner", adds=False),
     Action.ASSIGN_APP_ROLE: AppRole(adds=True),
     Action.REMOVE_APP_ROLE: AppRole(adds=False),
     Action.ASSIGN_ROLE: Role(adds=True),

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from entra_pipeline.msgraph import Written
+from entra_pipeline.msgraph import Service, Written
 from entra_pipeline.msgraph.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -49,6 +49,8 @@ class Seen:
 class Call:
     """A write as Graph wants it: `url` relative to the version root; `units` of the write quota.
 
+    Of Exchange (`service`), `url` is a command's name and `body` its parameters.
+
     `seals`: what is sealed together with a new password, which goes into the body as
     `passwordProfile`. `note`: what the record of a success says. `result`: what is kept whatever
     comes of it. `more`: writes that belong to it, each sent when the one before was answered; of
@@ -64,6 +66,7 @@ class Call:
     result: Mapping[str, Any] = field(default_factory=dict)
     label: str | None = None
     more: tuple[Call, ...] = ()
+    service: Service = Service.DIRECTORY
 
 
 AT_ONCE: Final = timedelta(0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from entra_pipeline.provisioning.actions.groups import group_url
 from entra_pipeline.provisioning.drafts import accounts, new_groups, profiles
 from entra_pipeline.provisioning.drafts.app_roles import AppRoles
 from entra_pipeline.provisioning.drafts.base import Draft, Family, Task, segment_of
+from entra_pipeline.provisioning.drafts.exchange import Lists, is_list
 from entra_pipeline.provisioning.drafts.groups import Groups
 from entra_pipeline.provisioning.drafts.licenses import Licenses
 from entra_pipeline.provisioning.drafts.pim import Holds
@@ -26,6 +28,8 @@ _FAMILIES: Final[Mapping[tuple[str, Mode], Family]] = {
     ("group", Mode.PIM_ELIGIBLE): Holds("group"),
     ("license", Mode.DIRECT): Licenses(),
 }
+
+_LISTS: Final = Lists()
 
 _TASKS: Final[Mapping[str, Task]] = {
     "create_user": accounts.CreateUsers(),
@@ -49,15 +53,26 @@ def first_needs(request: Request) -> tuple[Read, ...]:
     """What has to be read before it is known what else has to be."""
     match request.body:
         case Grant() | Revoke():
-            return (Read(principal_url(request.body.principal_id)),)
+            principal = Read(principal_url(request.body.principal_id))
+            access = request.body.access
+            if access.type == "group":  # which kind of group decides who changes it
+                return principal, Read(group_url(access.group_id))
+            return (principal,)
     return tuple(_TASKS[request.kind].first(request.body))
+
+
+def _family(body: Grant | Revoke, facts: Facts) -> Family | None:
+    """Whose draft it is; groups that Exchange keeps are not Graph's to change."""
+    if body.mode is Mode.DIRECT and is_list(body.access, facts):
+        return _LISTS
+    return _FAMILIES.get((body.access.type, body.mode))
 
 
 def needs(request: Request, facts: Facts) -> tuple[Read, ...]:
     """The other reads that a draft of the request needs."""
     match request.body:
         case (Grant() | Revoke()) as body:
-            family = _FAMILIES.get((body.access.type, body.mode))
+            family = _family(body, facts)
             segment = segment_of(body.principal_id, facts)
             if family is not None and segment is not None:
                 return tuple(family.needs(body, segment))
@@ -78,7 +93,7 @@ def draft(filed: Filed, facts: Facts, recipients: tuple[str, ...] = ()) -> Draft
                 segment = segment_of(body.principal_id, facts)
                 if segment is None:
                     return Draft(reasons=(f"there is no principal {body.principal_id}",))
-                family = _FAMILIES.get((body.access.type, body.mode))
+                family = _family(body, facts)
                 if family is not None:
                     return family.draft(filed, body, segment, facts)
             case _:

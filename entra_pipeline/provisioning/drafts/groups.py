@@ -21,7 +21,7 @@ OWNERS: Final = {"user", "serviceprincipal"}
 _INSTEAD: Final = {
     "dynamic": "its rule decides who is a member: change the rule, or what it looks at",
     "on_premises": "it is mastered on premises: change it there",
-    "mail_enabled": "it is managed by Exchange, which is not configured here",
+    "mail_enabled": "it is managed by Exchange, which has no PIM",
 }
 
 

@@ -52,6 +52,8 @@ REVOKE_SESSIONS = _any_of("User.RevokeSessions.All", "User.ReadWrite.All", _DIRE
 INVITE = _any_of("User.Invite.All", "User.ReadWrite.All", _DIRECTORY)
 METHODS = _any_of("UserAuthenticationMethod.ReadWrite.All")
 
+SYNCHRONIZATION = _any_of("Synchronization.ReadWrite.All")
+
 WRITER_GRANTED: tuple[str, ...] = (
     "AppRoleAssignment.ReadWrite.All",
     "Application.ReadWrite.All",
@@ -67,6 +69,7 @@ WRITER_GRANTED: tuple[str, ...] = (
     "RoleAssignmentSchedule.ReadWrite.Directory",
     "RoleEligibilitySchedule.ReadWrite.Directory",
     "RoleManagement.ReadWrite.Directory",
+    "Synchronization.ReadWrite.All",
     "User-LifeCycleInfo.ReadWrite.All",
     "User-PasswordProfile.ReadWrite.All",
     "User.DeleteRestore.All",

@@ -22,6 +22,7 @@ from entra_pipeline.simulator.writes import (
     objects,
     pim,
     role_assignments,
+    synchronization,
 )
 from entra_pipeline.simulator.writes.write import Service, Write, read_body
 
@@ -89,6 +90,7 @@ ROUTES: tuple[Route, ...] = (
         Route("DELETE", f"users/{{}}/authentication/{name}/{{}}", credentials.delete_method)
         for name in credentials.METHOD_SETS
     ),
+    Route("POST", "servicePrincipals/{}/synchronization/jobs/{}/start", synchronization.start),
     Route("DELETE", "groups/{}/members/{}", objects.delete_member_itself),
     Route("DELETE", "groups/{}/owners/{}", objects.delete_member_itself),
     Route("DELETE", "directoryObjects/{}", objects.delete_any),
