@@ -122,6 +122,7 @@ app.add_typer(
 )
 _add("grant", None, asking.grant, to=request)
 _add("revoke", None, asking.revoke, to=request)
+_add("offboard", None, asking.offboard, to=request)
 _add("file", None, asking.file, to=request)
 _add("plan", CHANGE, deciding.plan)
 _add("approve", CHANGE, deciding.approve)

@@ -30,6 +30,8 @@ class Action(StrEnum):
     REMOVE_GROUP_MEMBER = "remove_group_member"
     ADD_GROUP_OWNER = "add_group_owner"
     REMOVE_GROUP_OWNER = "remove_group_owner"
+    ADD_APP_OWNER = "add_app_owner"
+    REMOVE_APP_OWNER = "remove_app_owner"
     ASSIGN_APP_ROLE = "assign_app_role"
     REMOVE_APP_ROLE = "remove_app_role"
     ASSIGN_ROLE = "assign_role"
@@ -104,6 +106,7 @@ class Change(Value):
         (), description="Of what remains: entitlement ids of the path."
     )
     tier: Tier | None = None
+    why: str | None = Field(default=None, description="Of what remains: why it is not taken.")
 
 
 class Delta(Value):

@@ -28,7 +28,7 @@ from entra_pipeline.provisioning.errors import ProvisioningError, TransitionErro
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
 from entra_pipeline.provisioning.ledger import Filed, Ledger, looking, recent
 from entra_pipeline.provisioning.ledger.diverting import divert
-from entra_pipeline.provisioning.plans import Plan
+from entra_pipeline.provisioning.plans import Action, Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
 from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, Request, Source
@@ -288,7 +288,11 @@ class Provisioning:
         reasons = guards.against(policy, found, batch, now)
         amount = guards.Amount(found.delta.gained_count, found.delta.lost_count)
         if all(filed.request.source is not Source.EXPIRY for filed in batch):
-            for said in guards.too_much(policy, amount, self._before(now), found.total, leave):
+            limits, before = guards.limits_for(policy, batch), self._before(now)
+            for said in (
+                *guards.too_much(limits, amount, before, found.total, leave),
+                *self._too_many_leavers(batch, now),
+            ):
                 reasons.setdefault(batch[0].id, []).append(said)
         if reasons:
             return Refusal({key: tuple(said) for key, said in reasons.items()})
@@ -310,10 +314,10 @@ class Provisioning:
 
         found = []
         for done in recent.written(self.ledger, since, but):
-            if done.kind in ("grant", "revoke"):
-                fact = effects.fact_of(done.identity, adds=done.kind == "grant")
-            else:
-                fact = Fact(False, EVERYTHING, str(done.target_id))
+            if done.action == Action.DELETE_USER:
+                found.append(Fact(False, EVERYTHING, str(done.target_id)))
+                continue
+            fact = effects.fact_of(done.identity, adds=effects.gives(done.kind, done.action))
             found += [fact] if fact is not None else []
         return found
 
@@ -350,18 +354,31 @@ class Provisioning:
         plan, batch = self.waiting_plan(key, plan_hash)
         said = self.ledger.approvals(plan.hash)
         reasons = approving.against_approval(self.policy, plan, batch, said, by)
-        reasons += self._by_now_too_much(plan)
+        reasons += self._by_now_too_much(plan, batch)
         if reasons:
             raise NotApprovedError(reasons)
         return self.ledger.approve(plan.hash, by, note)
 
-    def _by_now_too_much(self, plan: Plan) -> list[str]:
+    def _too_many_leavers(self, batch: Sequence[Filed], now: datetime) -> list[str]:
+        """Whether this is one offboarding too many within the day."""
+        from entra_pipeline.provisioning import guards
+
+        if all(filed.request.kind != "offboard" for filed in batch):
+            return []
+        before = recent.leavers(self.ledger, now - timedelta(days=1), {f.id for f in batch})
+        return guards.too_many_leavers(self.policy, before)
+
+    def _by_now_too_much(self, plan: Plan, batch: Sequence[Filed]) -> list[str]:
         """Limits that the plan goes beyond together with what was approved since it was made."""
         from entra_pipeline.provisioning import guards
 
         amount = guards.Amount(plan.delta.gained_count, plan.delta.lost_count)
-        before = self._before(self.ledger.clock(), plan.hash)
-        return guards.too_much(self.policy, amount, before, None, plan.limits)
+        now = self.ledger.clock()
+        limits, before = guards.limits_for(self.policy, batch), self._before(now, plan.hash)
+        return [
+            *guards.too_much(limits, amount, before, None, plan.limits),
+            *self._too_many_leavers(batch, now),
+        ]
 
     def reject(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
         """Reject a plan: its requests have ended."""

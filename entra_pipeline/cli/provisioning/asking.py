@@ -144,6 +144,48 @@ def revoke(
     )
 
 
+def offboard(
+    principal: Annotated[
+        str,
+        typer.Option(
+            "--principal", metavar="USER", help="Who leaves: object id, or a name; required."
+        ),
+    ],
+    reason: Reason,
+    hand_over_to: Annotated[
+        str | None,
+        typer.Option(
+            "--hand-over-to",
+            metavar="USER",
+            help="Who gets what only the leaver owns; the manager if nobody is named.",
+            show_default=False,
+        ),
+    ] = None,
+    not_before: NotBefore = None,
+    key: Key = None,
+    sign_in: SignIn = False,
+    json_: options.Json = False,
+) -> None:
+    """Ask for all access of somebody who leaves to be taken: one plan, the account first.
+
+    The policy has to have an `offboard` entry.
+
+    [bold]Example[/]
+
+      entra-pipeline request offboard --principal anna.berg@contoso.com --reason "left, ticket 4711"
+    """
+    fields = {
+        "kind": "offboard",
+        "user_id": principal_id(principal),
+        "hand_over_to": None if hand_over_to is None else principal_id(hand_over_to),
+        "reason": reason,
+        "not_before": not_before,
+        "key": key,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    file_fields(given, sign_in=sign_in)
+
+
 def file(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="YAML or JSON; docs/provisioning.md.")

@@ -10,6 +10,7 @@ from entra_pipeline.provisioning.actions.app_roles import AppRole
 from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
 from entra_pipeline.provisioning.actions.groups import Link
 from entra_pipeline.provisioning.actions.licenses import License
+from entra_pipeline.provisioning.actions.owners import AppOwner
 from entra_pipeline.provisioning.actions.pim import Hold
 from entra_pipeline.provisioning.actions.roles import Role
 from entra_pipeline.provisioning.plans import Action
@@ -19,6 +20,8 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_GROUP_MEMBER: Link("member", adds=False),
     Action.ADD_GROUP_OWNER: Link("owner", adds=True),
     Action.REMOVE_GROUP_OWNER: Link("owner", adds=False),
+    Action.ADD_APP_OWNER: AppOwner(adds=True),
+    Action.REMOVE_APP_OWNER: AppOwner(adds=False),
     Action.ASSIGN_APP_ROLE: AppRole(adds=True),
     Action.REMOVE_APP_ROLE: AppRole(adds=False),
     Action.ASSIGN_ROLE: Role(adds=True),

@@ -10,6 +10,7 @@ from entra_pipeline.provisioning.drafts.app_roles import AppRoles
 from entra_pipeline.provisioning.drafts.base import Draft, Family, Task, segment_of
 from entra_pipeline.provisioning.drafts.groups import Groups
 from entra_pipeline.provisioning.drafts.licenses import Licenses
+from entra_pipeline.provisioning.drafts.offboard import Offboardings
 from entra_pipeline.provisioning.drafts.pim import Holds
 from entra_pipeline.provisioning.drafts.roles import Roles
 from entra_pipeline.provisioning.ledger import Filed
@@ -42,6 +43,7 @@ _TASKS: Final[Mapping[str, Task]] = {
     "create_group": new_groups.NewGroups(),
     "revoke_sessions": accounts.EndSessions(),
     "revoke_mfa": accounts.RemoveAllMethods(),
+    "offboard": Offboardings(),
 }
 
 
