@@ -32,7 +32,14 @@ from entra_pipeline.cli import (
 )
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
-from entra_pipeline.cli.provisioning import asking, deciding, kinds, showing, working
+from entra_pipeline.cli.provisioning import (
+    asking,
+    deciding,
+    kinds,
+    reviewing,
+    showing,
+    working,
+)
 
 START = "Try it without a tenant"
 TENANT = "Connect a tenant"
@@ -132,6 +139,10 @@ _add("resolve", CHANGE, deciding.resolve)
 _add("apply", CHANGE, working.apply)
 _add("requests", CHANGE, showing.requests)
 _add("show", CHANGE, showing.show)
+_add("reviews", CHANGE, reviewing.reviews)
+review = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(review, name="review", rich_help_panel=CHANGE, help="The review of emergency access.")
+_add("close", None, reviewing.close, to=review)
 _add("stop", CHANGE, working.stop)
 _add("resume", CHANGE, working.resume)
 _add("verify-audit", CHANGE, working.verify_audit)

@@ -10,8 +10,6 @@ not signed so and what is old. The same event may come twice: `Entra-Pipeline-Ev
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -26,6 +24,7 @@ from filelock import FileLock, Timeout
 from entra_pipeline.lake.feed import Feed
 from entra_pipeline.lake.feed_model import Delivery
 from entra_pipeline.settings import Settings
+from entra_pipeline.signing import EVENT_HEADER, SIGNATURE_HEADER, signature
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +35,6 @@ MOST_ATTEMPTS: Final = 100
 """About a day, at the longest pause."""
 MOST_REFUSALS: Final = 5
 """Answers that say that this very event will not do."""
-EVENT_HEADER: Final = "Entra-Pipeline-Event"
-SIGNATURE_HEADER: Final = "Entra-Pipeline-Signature"
 
 _IDLE_S: Final = 60.0
 
@@ -136,9 +133,3 @@ def _post(session: requests.Session, settings: Settings, delivery: Delivery) -> 
         verify=settings.ca_file or True,
         allow_redirects=False,
     )
-
-
-def signature(secret: str, body: bytes, timestamp: int) -> str:
-    """The value of the signature's header: `t=<unix time>,v1=<hex>`."""
-    signed = f"{timestamp}.".encode() + body
-    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"

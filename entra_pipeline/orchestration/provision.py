@@ -173,6 +173,7 @@ def build_sensor(load: Load) -> dg.SensorDefinition:
         if not settings.provisioning:
             return dg.SkipReason("provisioning is off (ENTRA_PROVISIONING)")
         with Provisioning(settings) as opened:
+            opened.tell()
             if opened.stop_file.exists() or opened.ledger.stopped() is not None:
                 return dg.SkipReason("writing was stopped: `entra-pipeline resume` lets it go on")
             waiting = looking.waiting(opened.ledger)

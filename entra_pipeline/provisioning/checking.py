@@ -36,6 +36,7 @@ def checks(settings: Settings) -> Iterator[Line]:
                 "`entra-pipeline resume` lets it go on.",
             )
         yield _sealing(settings)
+        yield from _telling(opened, settings)
         yield from _writer(opened, settings)
 
 
@@ -81,6 +82,20 @@ def _sealing(settings: Settings) -> Line:
         "nobody to seal them to: accounts are not made and passwords not changed",
         "Name public keys of those who may read them in ENTRA_SEAL_TO (`age-keygen`).",
     )
+
+
+def _telling(opened: Provisioning, settings: Settings) -> Iterator[Line]:
+    try:
+        rule = opened.policy.emergency
+    except (ProvisioningError, SettingsError):
+        return  # said above
+    if rule is not None and not (settings.alert_webhook_url or settings.events_webhook_url):
+        yield (
+            "emergency access",
+            "warning",
+            "nobody is told of it: there is no webhook",
+            "Set ENTRA_ALERT_WEBHOOK_URL.",
+        )
 
 
 def _writer(opened: Provisioning, settings: Settings) -> Iterator[Line]:

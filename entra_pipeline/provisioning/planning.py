@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from entra_pipeline.provisioning import canonical, guards
 from entra_pipeline.provisioning.drafts import Draft, draft, first_needs, needs
@@ -19,6 +20,10 @@ from entra_pipeline.provisioning.plans import Delta, Operation, Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.reads import FactReader
 from entra_pipeline.provisioning.values import Grant, Source, Tier
+
+_EMERGENCY: Final = (
+    "an emergency: carried out without approval; a review stays open until somebody else closes it"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,10 @@ class Planner:
             },
             operations=tuple(operations),
             delta=Delta(remains=tuple(k for each in drafts.values() for k in each.kept)),
-            warnings=tuple(w for each in drafts.values() for w in each.warnings),
+            warnings=(
+                *(_EMERGENCY for filed in batch if filed.request.emergency),
+                *(w for each in drafts.values() for w in each.warnings),
+            ),
             approvals_needed=self._approvals(batch, tier),
         )
 

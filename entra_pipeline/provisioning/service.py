@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from entra_pipeline.provisioning import approving
 from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
-from entra_pipeline.provisioning.ledger import Filed, Ledger, looking, recent
+from entra_pipeline.provisioning.ledger import Filed, Ledger, looking, recent, reviewing
 from entra_pipeline.provisioning.ledger.diverting import divert
+from entra_pipeline.provisioning.ledger.reviewing import Finding, Review
 from entra_pipeline.provisioning.plans import Action, Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
 from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
@@ -247,7 +248,10 @@ class Provisioning:
         if isinstance(plan, Refusal):
             held = {filed.id: plan.reasons.get(filed.id, ()) for filed in batch}
             return self.ledger.refuse(held), plan
-        return self.ledger.save_plan(batch_id, plan), plan
+        saved = self.ledger.save_plan(batch_id, plan)
+        if any(filed.request.emergency for filed in saved):
+            self.tell()
+        return saved, plan
 
     def preview(self, requests: Sequence[Request]) -> Plan | Refusal:
         """What would be planned for these requests now; nothing is filed and nothing kept."""
@@ -385,6 +389,22 @@ class Provisioning:
         plan, _ = self.waiting_plan(key, plan_hash)
         return self.ledger.reject(plan.hash, by, note)
 
+    # ---- emergencies ---------------------------------------------------------------------------
+
+    def tell(self) -> int:
+        """Alert people of emergency access that nobody has been told of; how many alerts went."""
+        from entra_pipeline.provisioning.telling import tell
+
+        return tell(self.ledger, self._settings)
+
+    def close_review(self, key: str, finding: Finding, by: Identity, reason: str) -> Review:
+        """Close the review of an emergency. NotApprovedError when this person may not."""
+        review = reviewing.one(self.ledger, key)
+        filed = self.ledger.request(review.request_id)
+        if reasons := approving.against_closing(self.policy, filed, by):
+            raise NotApprovedError(reasons, "not closed")
+        return reviewing.close(self.ledger, review.id, finding, by, reason)
+
     # ---- carrying out --------------------------------------------------------------------------
 
     def sweep(self) -> Swept:
@@ -411,6 +431,7 @@ class Provisioning:
         Without `wait` until nothing is due; with it until everything written is confirmed, too;
         at most `most_seconds`. Raises GateClosedError.
         """
+        self.tell()
         gate = self.gate()
         gate()
         worker = self.applier()
@@ -474,8 +495,9 @@ def _unfiled(key: str, request: Request, now: datetime) -> Filed:
 
 
 class NotApprovedError(ProvisioningError):
-    """Somebody's approval does not count; `reasons` says why, each on its own."""
+    """Somebody's approval does not count, or they may not close a review (`what` says which);
+    `reasons` says why, each on its own."""
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
+    def __init__(self, reasons: Sequence[str], what: str = "not approved") -> None:
+        self.reasons, self.what = tuple(reasons), what
         super().__init__("; ".join(reasons))

@@ -22,7 +22,7 @@ from entra_pipeline.provisioning.errors import (
     RequestError,
     TransitionError,
 )
-from entra_pipeline.provisioning.ledger import rows, schema
+from entra_pipeline.provisioning.ledger import reviewing, rows, schema
 from entra_pipeline.provisioning.ledger.database import Database, sqlite_url
 from entra_pipeline.provisioning.ledger.rows import Approval, Filed
 from entra_pipeline.provisioning.ledger.schema import micros
@@ -228,6 +228,8 @@ class Ledger:
                 )
                 if state is RequestState.APPROVED:
                     rows.move(tx, rows.filed(tx.connection, [filed.id])[0], state)
+            if state is RequestState.APPROVED:
+                reviewing.open_for(tx, found)
             return rows.filed(tx.connection, list(plan.requests))
 
     def _keep(self, tx: Transaction, batch_id: str, plan: Plan) -> None:
