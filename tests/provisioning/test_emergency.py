@@ -25,7 +25,7 @@ from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import Policy, PolicyError
 from entra_pipeline.provisioning.service import NotApprovedError, Provisioning
 from entra_pipeline.provisioning.states import RequestState
-from entra_pipeline.provisioning.values import Grant, GroupAccess, Identity, Request
+from entra_pipeline.provisioning.values import Grant, GroupAccess, Identity, IdentityKind, Request
 from entra_pipeline.simulator.process import Simulator
 from tests.orchestration.listener import listening
 from tests.provisioning.clock import Clock
@@ -150,7 +150,12 @@ def asked(ledger: Ledger, by: Identity) -> Filed:
         ("os_user_approves: true", LAUNCHPAD, os_user(), "is not known"),
         ("", person(1), os_user(), "people who are signed in"),
         (f"approvers: ['entra:{guid(903)}']", person(1), person(2), "does not let"),
-        ("", person(1), Identity(kind="entra", subject=guid(1), machine=None), "was for you"),
+        (
+            "",
+            person(1),
+            Identity(kind=IdentityKind.ENTRA, subject=guid(1), machine=None),
+            "was for you",
+        ),
     ],
 )
 def test_who_may_close_a_review(
