@@ -12,6 +12,7 @@ from typing import Literal
 from entra_pipeline.msgraph import GraphError
 from entra_pipeline.provisioning.actions import HANDLERS
 from entra_pipeline.provisioning.errors import ProvisioningError
+from entra_pipeline.provisioning.leavers import PERMISSIONS
 from entra_pipeline.provisioning.permissions import Lack, lacks
 from entra_pipeline.provisioning.service import Provisioning
 from entra_pipeline.settings import Settings, SettingsError
@@ -37,6 +38,7 @@ def checks(settings: Settings) -> Iterator[Line]:
             )
         yield _sealing(settings)
         yield from _telling(opened, settings)
+        yield from _leavers(opened)
         yield from _writer(opened, settings)
 
 
@@ -95,6 +97,23 @@ def _telling(opened: Provisioning, settings: Settings) -> Iterator[Line]:
             "warning",
             "nobody is told of it: there is no webhook",
             "Set ENTRA_ALERT_WEBHOOK_URL.",
+        )
+
+
+def _leavers(opened: Provisioning) -> Iterator[Line]:
+    try:
+        rule = opened.policy.offboard
+        if rule is None or not rule.file_from_leave_date:
+            return
+        held = opened.reader.token_claims().permissions
+    except (ProvisioningError, SettingsError, GraphError):
+        return  # said elsewhere
+    if not PERMISSIONS & set(held):
+        yield (
+            "date of leaving",
+            "warning",
+            "offboardings are not filed from it: it cannot be read",
+            "Grant the reading application User-LifeCycleInfo.Read.All.",
         )
 
 

@@ -10,6 +10,7 @@ approving need the ledger alone, planning the application that reads, writing th
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import socket
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from entra_pipeline.msgraph import GraphClient
     from entra_pipeline.provisioning.applying import Applier
     from entra_pipeline.provisioning.guards import Amount
+    from entra_pipeline.provisioning.leavers import Leavers
     from entra_pipeline.provisioning.planning import Planner, Refusal
     from entra_pipeline.provisioning.sealing import Vault
     from entra_pipeline.provisioning.sweeping import Swept
+
+log = logging.getLogger(__name__)
 
 _TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PLANNABLE: Final = frozenset(
@@ -405,6 +409,31 @@ class Provisioning:
             raise NotApprovedError(reasons, "not closed")
         return reviewing.close(self.ledger, review.id, finding, by, reason)
 
+    # ---- leavers -------------------------------------------------------------------------------
+
+    def file_leavers(self) -> Leavers:
+        """File offboardings from the directory's date of leaving, if the policy says so.
+
+        Raises LeaversUnreadError when that date cannot be read.
+        """
+        from entra_pipeline.provisioning.leavers import Leavers, file_leavers
+        from entra_pipeline.provisioning.reads import FactReader
+
+        rule = self.policy.offboard
+        if rule is None or not rule.file_from_leave_date:
+            return Leavers()
+        held = self.reader.token_claims().permissions
+        return file_leavers(self.ledger, FactReader(self.reader), held, rule)
+
+    def _look_for_leavers(self) -> None:
+        """As `file_leavers`, but what cannot be read holds up nothing that is due."""
+        from entra_pipeline.msgraph import GraphError
+
+        try:
+            self.file_leavers()
+        except (GraphError, ProvisioningError) as error:
+            log.warning("%s", error)
+
     # ---- carrying out --------------------------------------------------------------------------
 
     def sweep(self) -> Swept:
@@ -434,6 +463,7 @@ class Provisioning:
         self.tell()
         gate = self.gate()
         gate()
+        self._look_for_leavers()
         worker = self.applier()
         carried = Carried()
         until = time.monotonic() + most_seconds

@@ -37,7 +37,7 @@ ACCOUNT = ["update_user", "revoke_sessions", "delete_method"]
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     role = "Privileged Authentication Administrator"
-    with running(users=60, groups=40, seed=23, writer=True, writer_roles=(role,)) as found:
+    with running(users=150, groups=60, seed=23, writer=True, writer_roles=(role,)) as found:
         yield found
 
 

@@ -341,11 +341,11 @@ class Ledger:
                     rows.move(tx, filed, RequestState.APPROVED)
             return rows.filed(tx.connection, [filed.id for filed in waiting])
 
-    def cancel(self, key: str, by: Identity) -> Filed:
+    def cancel(self, key: str, by: Identity, reasons: Sequence[str] | None = None) -> Filed:
         """Take a request back that has not begun. TransitionError once it has."""
         with transaction(self.database, self.clock()) as tx:
             (filed,) = rows.filed(tx.connection, [key])
-            rows.move(tx, filed, RequestState.CANCELLED, by=by.key)
+            rows.move(tx, filed, RequestState.CANCELLED, reasons=reasons, by=by.key)
             return rows.filed(tx.connection, [key])[0]
 
     @staticmethod
