@@ -194,6 +194,20 @@ def test_what_came_after_the_sync_is_taken_too_and_what_is_mastered_elsewhere_is
     assert "there is no user" in said
 
 
+def test_what_cannot_be_read_is_not_taken_for_nothing(program: Program) -> None:
+    leaver = somebody(program.simulator)
+    body = {"error": {"code": "Authorization_RequestDenied", "message": "Not for you."}}
+    for path in (rf"users/{leaver.id}/memberOf", "roleEligibilityScheduleInstances"):
+        rule = {"match": {"method": "GET", "path": path}, "respond": {"status": 403, "body": body}}
+        program.simulator.faults([rule])
+        try:
+            said = refused(program, LEAVING, leaving(leaver.id))
+        finally:
+            program.simulator.faults([])
+        assert "what it rests on cannot be read" in said
+        assert "Not for you" in said
+
+
 def test_one_operation_that_is_refused_holds_up_no_other(stage: Stage) -> None:
     leaver = somebody(stage.simulator)
     leaver.give(9)
