@@ -36,6 +36,8 @@ _O = OperationState
 _OPEN: Final = frozenset({_O.PLANNED, _O.RETRYABLE, _O.AMBIGUOUS})
 _UNSURE: Final = "unsure"
 """In an operation's result: an attempt's answer was lost and it did not show."""
+_WHY: Final = "refused"
+"""In an operation's result: why it was refused, where its request went on."""
 _GOOD: Final = frozenset({_O.WRITTEN, _O.ALREADY, _O.VERIFIED, _O.UNVERIFIED})
 _APART: Final = frozenset({"offboard"})
 """Kinds whose operations stand each for itself: one that is refused holds up none of the others."""
@@ -104,13 +106,18 @@ class _Progress:
         """Have operations that stand for themselves say what the request came to."""
         if not self.apart or self.state is not None or self.again:
             return
-        refused = sum(step.state is _O.REFUSED for step in self.steps.values())
+        refused = [step for step in self.steps.values() if step.state is _O.REFUSED]
         if self.aside:
             self.again = True
         elif refused:
             self.state = RequestState.FAILED
-            said = f"{refused} of {len(self.steps)} operations were refused, the others are made"
-            self.reasons = [f"{said}: `show` names them", *self.reasons]
+            self.reasons = [
+                f"{len(refused)} of {len(self.steps)} operations were refused, the others are made",
+                *(
+                    f"{step.operation.action} {step.operation.target_id}: {step.result.get(_WHY)}"
+                    for step in refused
+                ),
+            ]
 
 
 class Applier:
@@ -355,7 +362,11 @@ class Applier:
         places = {step.id: (progress, step) for progress, step in steps}
         merged: dict[str, Outcome] = {}
         for key, outcome in outcomes.items():
-            before = places[key][1].result
+            progress, step = places[key]
+            before = step.result
+            if progress.apart and outcome.state is _O.REFUSED:
+                # What is refused now may end its request much later.
+                outcome = replace(outcome, result={_WHY: outcome.detail})
             kept = {**before, **outcome.result} if outcome.result else None
             merged[key] = replace(outcome, result=kept)
         for key, outcome in merged.items():
@@ -398,10 +409,10 @@ class Applier:
             progress.state, progress.reasons = RequestState.FAILED, [why]
             return
         step = progress.steps[key]
-        progress.reasons.append(f"{step.operation.action} {step.operation.target_id}: {why}")
         if step.state is not _O.REFUSED:
-            self._work.end({key: Outcome(_O.REFUSED, why)}, {})
-            progress.steps[key] = replace(step, state=_O.REFUSED)
+            result = {**step.result, _WHY: why}
+            self._work.end({key: Outcome(_O.REFUSED, why, result=result)}, {})
+            progress.steps[key] = replace(step, state=_O.REFUSED, result=result)
 
     def _settle(self, under_way: Sequence[_Progress]) -> dict[str, RequestState]:
         """Let go of everything that was claimed."""

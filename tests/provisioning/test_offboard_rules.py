@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from entra_pipeline.definitions import build_definitions
-from entra_pipeline.orchestration.provision import LEAVERS_SENSOR
+from entra_pipeline.orchestration.provision import JOB, LEAVERS_SENSOR
 from entra_pipeline.provisioning.approving import against_approval
 from entra_pipeline.provisioning.leavers import LeaversUnreadError, file_leavers
 from entra_pipeline.provisioning.ledger import Ledger
@@ -239,6 +239,43 @@ def test_one_operation_that_is_refused_holds_up_no_other(stage: Stage) -> None:
     assert set(states.values()) == {OperationState.VERIFIED}
     taken = [each for each in stage.simulator.effects(seen) if each["principal"] == leaver.id]
     assert len(taken) == len({(e["kind"], e["target"], str(e["details"])) for e in taken})
+
+
+def test_what_stays_unavailable_is_given_up_and_the_rest_is_done(stage: Stage) -> None:
+    leaver = somebody(stage.simulator)
+    leaver.give(4)
+    (filed,) = stage.approved(leaving(leaver.id))
+    group = next(
+        each.operation.target_id
+        for each in steps(stage, filed)
+        if each.operation.action == "remove_group_member"
+    )
+    busy = {"error": {"code": "ServiceUnavailable", "message": "Try later."}}
+    match = {"method": "DELETE", "path": rf"groups/{group}/members/"}
+    stage.simulator.faults([{"match": match, "respond": {"status": 503, "body": busy}}])
+    try:
+        for _ in range(26):
+            stage.worker().apply()
+            stage.clock.advance(seconds=31)
+    finally:
+        stage.simulator.faults([])
+    found = stage.ledger.request(filed.id)
+    assert found.state is RequestState.FAILED
+    (said,) = (reason for reason in found.reasons if str(group) in reason)
+    assert "given up after 10 tries" in said
+    states = {each.operation.target_id: each.state for each in steps(stage, filed)}
+    assert states.pop(group) is OperationState.REFUSED
+    assert set(states.values()) <= {OperationState.WRITTEN, OperationState.ALREADY}
+
+
+def test_the_launchpad_plans_it_without_a_name(program: Program) -> None:
+    leaver = somebody(program.simulator)
+    leaver.give(2)
+    asked = {"offboard": {"user_id": leaver.id, "reason": "ticket 4711"}}
+    job = build_definitions(program.settings()).resolve_job_def(JOB)
+    done = job.execute_in_process(run_config={"request": asked}, raise_on_error=False)
+    assert done.success
+    assert program.effects()[-1][0] != "revoke_sessions"
 
 
 def test_an_answer_that_comes_late_waits_and_the_account_comes_first(stage: Stage) -> None:
