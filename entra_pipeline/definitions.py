@@ -59,6 +59,7 @@ def build_definitions(
             build_feed_sensor(load),
             provision.build_sensor(load),
             notices.build_sensor(load_for_alerts),
+            provision.build_leavers_sensor(load),
         ],
         resources={
             "sync": sync_resource(load, on_progress=on_progress, holding_lock=holding_lock),

@@ -34,7 +34,15 @@ from entra_pipeline.cli import (
 )
 from entra_pipeline.cli.demo import command as demo
 from entra_pipeline.cli.exits import CliError, ExitCode
-from entra_pipeline.cli.provisioning import asking, deciding, drifting, kinds, showing, working
+from entra_pipeline.cli.provisioning import (
+    asking,
+    deciding,
+    drifting,
+    kinds,
+    reviewing,
+    showing,
+    working,
+)
 
 START = "Try it without a tenant"
 TENANT = "Connect a tenant"
@@ -125,6 +133,7 @@ app.add_typer(
 )
 _add("grant", None, asking.grant, to=request)
 _add("revoke", None, asking.revoke, to=request)
+_add("offboard", None, asking.offboard, to=request)
 _add("file", None, asking.file, to=request)
 _add("from-drift", None, drifting.from_drift, to=request)
 _add("plan", CHANGE, deciding.plan)
@@ -135,6 +144,10 @@ _add("resolve", CHANGE, deciding.resolve)
 _add("apply", CHANGE, working.apply)
 _add("requests", CHANGE, showing.requests)
 _add("show", CHANGE, showing.show)
+_add("reviews", CHANGE, reviewing.reviews)
+review = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(review, name="review", rich_help_panel=CHANGE, help="The review of emergency access.")
+_add("close", None, reviewing.close, to=review)
 _add("stop", CHANGE, working.stop)
 _add("resume", CHANGE, working.resume)
 _add("verify-audit", CHANGE, working.verify_audit)

@@ -11,8 +11,6 @@ not signed so and what is old. The same event may come twice: `Entra-Pipeline-Ev
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -30,6 +28,7 @@ from entra_pipeline.lake.feed import Feed
 from entra_pipeline.lake.feed_model import Delivery
 from entra_pipeline.provisioning.notices import Notices
 from entra_pipeline.settings import Settings
+from entra_pipeline.signing import EVENT_HEADER, SIGNATURE_HEADER, signature
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +39,6 @@ MOST_ATTEMPTS: Final = 100
 """About a day, at the longest pause."""
 MOST_REFUSALS: Final = 5
 """Answers that say that this very event will not do."""
-EVENT_HEADER: Final = "Entra-Pipeline-Event"
-SIGNATURE_HEADER: Final = "Entra-Pipeline-Signature"
 
 _IDLE_S: Final = 60.0
 
@@ -240,9 +237,3 @@ def _post(
         verify=settings.ca_file or True,
         allow_redirects=False,
     )
-
-
-def signature(secret: str, body: bytes, timestamp: int) -> str:
-    """The value of the signature's header: `t=<unix time>,v1=<hex>`."""
-    signed = f"{timestamp}.".encode() + body
-    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"

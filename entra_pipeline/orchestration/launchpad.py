@@ -75,6 +75,13 @@ class Grant(dg.Config):
     expires_at: str | None = Field(None, description="When it ends: 2026-12-31T00:00:00Z.")
     duration: str | None = Field(None, description="Or how long it lasts: 8h, 90d.")
     not_before: str | None = Field(None, description="Not given earlier: 2026-12-01T08:00:00Z.")
+    emergency: bool = Field(
+        False,
+        description=(
+            "Without approval, where the policy lets `launchpad`; with a short duration, told to "
+            "people and reviewed by somebody."
+        ),
+    )
     reason: str = Field(description=_REASON)
 
 
@@ -145,6 +152,17 @@ class RevokeMfa(dg.Config):
     reason: str = Field(description=_REASON)
 
 
+class Offboard(dg.Config):
+    """Take all access of somebody who leaves: one plan, the account first."""
+
+    kind: Literal["offboard"] = "offboard"
+    user_id: str = Field(description=_USER)
+    hand_over_to: str | None = Field(
+        None, description="Object id of who gets what only the leaver owns; else the manager."
+    )
+    reason: str = Field(description=_REASON)
+
+
 class FiledBefore(dg.Config):
     """A request that was filed on the command line, with all that was filed with it."""
 
@@ -175,6 +193,7 @@ class Form(dg.Config):
         | DisableUser
         | RevokeSessions
         | RevokeMfa
+        | Offboard
         | FiledBefore
     ) = Field(discriminator="kind", description="What is asked for.")
 
@@ -193,7 +212,7 @@ def _plain(config: dg.Config) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
-        if value is None:
+        if value is None or value is False:
             continue
         if isinstance(value, dg.Config):
             value = _plain(value)

@@ -30,6 +30,8 @@ DUE_JOB: Final = "provision_due"
 SENSOR: Final = "provision_watch"
 STEP: Final = "carry_out_request"
 INTERVAL_S: Final = 30
+LEAVERS_SENSOR: Final = "leavers_watch"
+LEAVERS_INTERVAL_S: Final = 900
 RUN_S: Final = 240.0
 """For so long a run carries out what is due and confirms it; then the next one goes on."""
 MOST_RUNS: Final = 2
@@ -180,6 +182,7 @@ def build_sensor(load: Load) -> dg.SensorDefinition:
         if not settings.provisioning:
             return dg.SkipReason("provisioning is off (ENTRA_PROVISIONING)")
         with Provisioning(settings) as opened:
+            opened.tell()
             if opened.stop_file.exists() or opened.ledger.stopped() is not None:
                 return dg.SkipReason("writing was stopped: `entra-pipeline resume` lets it go on")
             waiting = looking.waiting(opened.ledger)
@@ -200,6 +203,27 @@ def build_sensor(load: Load) -> dg.SensorDefinition:
         )
 
     return provision_watch
+
+
+def build_leavers_sensor(load: Load) -> dg.SensorDefinition:
+    """The sensor that files offboardings from the date of leaving."""
+
+    @dg.sensor(
+        name=LEAVERS_SENSOR,
+        minimum_interval_seconds=LEAVERS_INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            "Files an offboarding for everybody whose date of leaving is near, where the policy "
+            "says `offboard: {file_from_leave_date: true}`. It approves and carries out nothing."
+        ),
+    )
+    def leavers_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        with Provisioning(load()) as opened:
+            found = opened.file_leavers()
+        said = f"{len(found.filed)} requests filed, {len(found.cancelled)} cancelled"
+        return dg.SkipReason(f"{said}: `entra-pipeline requests --kind offboard` lists them")
+
+    return leavers_watch
 
 
 def _unfinished(instance: dg.DagsterInstance, now: datetime) -> int:

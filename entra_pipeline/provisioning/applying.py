@@ -26,6 +26,7 @@ from entra_pipeline.provisioning.ledger import Ledger
 from entra_pipeline.provisioning.ledger.confirming import Confirming
 from entra_pipeline.provisioning.ledger.steps import Step
 from entra_pipeline.provisioning.ledger.work import Claim, LostClaimError, Outcome, Work
+from entra_pipeline.provisioning.plans import Action
 from entra_pipeline.provisioning.reads import FactReader, UnreadError
 from entra_pipeline.provisioning.sealing import Sealing, SealingError, Vault
 from entra_pipeline.provisioning.states import OperationState, RequestState
@@ -39,7 +40,13 @@ _O = OperationState
 _OPEN: Final = frozenset({_O.PLANNED, _O.RETRYABLE, _O.AMBIGUOUS})
 _UNSURE: Final = "unsure"
 """In an operation's result: an attempt's answer was lost and it did not show."""
+_WHY: Final = "refused"
+"""In an operation's result: why it was refused, where its request went on."""
 _GOOD: Final = frozenset({_O.WRITTEN, _O.ALREADY, _O.VERIFIED, _O.UNVERIFIED})
+_APART: Final = frozenset({"offboard"})
+"""Kinds whose operations stand each for itself: one that is refused holds up none of the others."""
+_FIRST: Final = frozenset({Action.UPDATE_USER, Action.REVOKE_SESSIONS})
+"""Of those kinds, what has come to its end, good or bad, before anything else begins."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,53 @@ class _Progress:
     reasons: list[str] = field(default_factory=list)
     again: bool = False
     wait: timedelta = timedelta(0)
+    aside: set[str] = field(default_factory=set)
+    """Operations that are tried again later; the others go on, but none on the same object."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether its operations stand each for itself."""
+        return self.claim.filed.request.kind in _APART
 
     def next_step(self) -> Step | None:
         """The first operation that is not behind us, if the request goes on at all."""
         if self.state is not None or self.again:
             return None
+        busy = set()
         for step in self.steps.values():
-            if step.state in _OPEN:
+            if step.id in self.aside:
+                if step.operation.action in _FIRST:
+                    return None
+                busy.add(step.operation.target_id)
+            elif step.state in _OPEN and step.operation.target_id not in busy:
                 return step
         return None
+
+    def put_off(self, step: Step, reason: str | None = None) -> None:
+        """Try this again later; with it the rest, unless that stands for itself."""
+        if reason is not None:
+            self.reasons = [*self.reasons, reason] if self.apart else [reason]
+        if self.apart:
+            self.aside.add(step.id)
+        else:
+            self.again = True
+
+    def end(self) -> None:
+        """Have operations that stand for themselves say what the request came to."""
+        if not self.apart or self.state is not None or self.again:
+            return
+        refused = [step for step in self.steps.values() if step.state is _O.REFUSED]
+        if self.aside:
+            self.again = True
+        elif refused:
+            self.state = RequestState.FAILED
+            self.reasons = [
+                f"{len(refused)} of {len(self.steps)} operations were refused, the others are made",
+                *(
+                    f"{step.operation.action} {step.operation.target_id}: {step.result.get(_WHY)}"
+                    for step in refused
+                ),
+            ]
 
 
 class Applier:
@@ -169,21 +214,23 @@ class Applier:
             try:
                 seen = handler.see(step.operation, facts)
             except UnreadError as error:
-                progress.again = True
-                progress.reasons = [f"what it rests on could not be read: {error}"]
+                progress.put_off(step, f"what it rests on could not be read: {error}")
                 continue
             except Exception as error:
                 # An answer that nobody foresaw ends its own request and holds up no other.
                 log.error("%s: %s", step.operation.action, type(error).__name__)
-                progress.state = RequestState.FAILED
-                progress.reasons = [
+                said = (
                     f"what Graph told of it was not understood ({type(error).__name__}); "
                     "nothing was written"
-                ]
+                )
+                if progress.apart:
+                    decided[step.id] = Outcome(_O.REFUSED, said)
+                else:
+                    progress.state, progress.reasons = RequestState.FAILED, [said]
                 continue
             if (outcome := self._without_writing(progress, step, seen)) is not None:
                 decided[step.id] = outcome
-            elif progress.state is None and not progress.again:
+            elif progress.next_step() is step:
                 call = handler.call(step.operation, seen, self._root)
                 if call.seals is not None and (reason := self._sealing.against(step.operation)):
                     progress.state, progress.reasons = RequestState.STALE, [reason]
@@ -211,7 +258,7 @@ class Applier:
             patience = HANDLERS[step.operation.action].again_after
             if patience is not None and seen.unclear is None:
                 if self._ledger.clock() - step.changed_at < patience:
-                    progress.again = True
+                    progress.put_off(step)
                     return None
                 said = "it does not show: to be tried once more"
                 return Outcome(_O.RETRYABLE, said, result={_UNSURE: True})
@@ -219,11 +266,27 @@ class Applier:
             progress.state, progress.reasons = RequestState.AMBIGUOUS, [said]
             return None
         if seen.against:
+            if progress.apart and self._may_not_show_yet(progress, step):
+                progress.put_off(step, f"to show first: {'; '.join(seen.against)}")
+                return None
             if any(each.state in _GOOD for each in progress.steps.values()):
                 return Outcome(_O.REFUSED, "; ".join(seen.against))
             progress.state = RequestState.AMBIGUOUS if unsure else RequestState.STALE
             progress.reasons = list(seen.against)
         return None
+
+    def _may_not_show_yet(self, progress: _Progress, step: Step) -> bool:
+        """Whether an operation before it wrote to the same object, which reads may not tell yet."""
+        now = self._ledger.clock()
+        for before in progress.steps.values():
+            if before.id == step.id:
+                return False
+            if before.operation.target_id != step.operation.target_id or not before.added:
+                continue
+            handler = HANDLERS[before.operation.action]
+            if now - before.changed_at < (self._pace.visible_within or handler.visible_within):
+                return True
+        return False
 
     def _write(self, calls: Mapping[str, tuple[_Progress, Step, Call]]) -> None:
         self._gate()
@@ -317,7 +380,11 @@ class Applier:
         places = {step.id: (progress, step) for progress, step in steps}
         merged: dict[str, Outcome] = {}
         for key, outcome in outcomes.items():
-            before = places[key][1].result
+            progress, step = places[key]
+            before = step.result
+            if progress.apart and outcome.state is _O.REFUSED:
+                # What is refused now may end its request much later.
+                outcome = replace(outcome, result={_WHY: outcome.detail})
             kept = {**before, **outcome.result} if outcome.result else None
             merged[key] = replace(outcome, result=kept)
         for key, outcome in merged.items():
@@ -345,23 +412,32 @@ class Applier:
                 tried,
             )
             if outcome.state is _O.REFUSED:
-                progress.state = RequestState.FAILED
-                progress.reasons = [outcome.detail or "Graph refused it"]
+                self._refused(progress, key, outcome.detail or "Graph refused it")
             elif outcome.state is _O.AMBIGUOUS:
-                progress.again = True
-            elif outcome.state is _O.RETRYABLE:
-                progress.again = not outcome.soon
+                progress.put_off(step)
+            elif outcome.state is _O.RETRYABLE and tried >= self._pace.tries:
+                self._refused(progress, key, f"given up after {tried} tries: {outcome.detail}")
+            elif outcome.state is _O.RETRYABLE and not outcome.soon:
+                progress.put_off(step)
                 progress.wait = max(progress.wait, outcome.wait or timedelta(0))
-                if tried >= self._pace.tries:
-                    progress.again = False
-                    progress.state = RequestState.FAILED
-                    progress.reasons = [f"given up after {tried} tries: {outcome.detail}"]
+
+    def _refused(self, progress: _Progress, key: str, why: str) -> None:
+        """What an operation that will not be made means for its request."""
+        if not progress.apart:
+            progress.state, progress.reasons = RequestState.FAILED, [why]
+            return
+        step = progress.steps[key]
+        if step.state is not _O.REFUSED:
+            result = {**step.result, _WHY: why}
+            self._work.end({key: Outcome(_O.REFUSED, why, result=result)}, {})
+            progress.steps[key] = replace(step, state=_O.REFUSED, result=result)
 
     def _settle(self, under_way: Sequence[_Progress]) -> dict[str, RequestState]:
         """Let go of everything that was claimed."""
         reached: dict[str, RequestState] = {}
         ends: dict[str, tuple[RequestState, Sequence[str]]] = {}
         for progress in under_way:
+            progress.end()
             key = progress.claim.filed.id
             if progress.state is not None or not progress.again:
                 ends[key] = (progress.state or RequestState.WRITTEN, progress.reasons)

@@ -1,7 +1,8 @@
 """Whether somebody's approval of a plan counts.
 
-Here: who may approve, and the separation of those who ask, benefit and approve. Not here: how many
-approvals a plan needs (`planning`), recording them (`ledger`).
+Here: who may approve, beforehand or (closing the review of emergency access) afterwards, and the
+separation of those who ask, benefit and approve. Not here: how many approvals a plan needs
+(`planning`), recording them (`ledger`).
 
 Two people are told apart only when both are known in the same way: an operating system's user and
 a signed-in one may be the same person. What cannot be told is refused.
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from entra_pipeline.provisioning.ledger import Approval, Filed
 from entra_pipeline.provisioning.plans import Plan
 from entra_pipeline.provisioning.policy import Policy
-from entra_pipeline.provisioning.values import Identity, IdentityKind
+from entra_pipeline.provisioning.values import Grant, Identity, IdentityKind, Source
 
 
 def against_approval(
@@ -51,7 +52,12 @@ def against_approval(
 
 
 def _as_requester(batch: Sequence[Filed], by: Identity) -> list[str]:
-    asked = {filed.request.asked_by.key: filed.request.asked_by for filed in batch}
+    # What the directory's date of leaving has filed, nobody asked for.
+    asked = {
+        filed.request.asked_by.key: filed.request.asked_by
+        for filed in batch
+        if filed.request.source is not Source.LEAVE_DATE
+    }
     if by.key in asked:
         return ["you asked for it: somebody else has to approve it"]
     unlike = sorted(key for key, who in asked.items() if who.kind is not by.kind)
@@ -61,3 +67,30 @@ def _as_requester(batch: Sequence[Filed], by: Identity) -> list[str]:
             "way (--sign-in), or have the policy say `separate: {requester: false}`"
         ]
     return []
+
+
+def against_closing(policy: Policy, filed: Filed, by: Identity) -> list[str]:
+    """Why this person cannot close the review of that emergency; empty when they can.
+
+    Whoever asked never can, whatever the policy says of approvals: somebody else has to look.
+    """
+    reasons = []
+    asked = filed.request.asked_by
+    if by.kind is IdentityKind.OS_USER and not policy.os_user_approves:
+        reasons.append("the policy wants people who are signed in: close it with --sign-in")
+    elif not policy.may_approve(by):
+        reasons.append(f"the policy does not let {by.key} approve, and so close reviews")
+    if by.key == asked.key:
+        reasons.append("you asked for it: somebody else has to look at it")
+    elif asked.kind is IdentityKind.SYSTEM and by.kind is not IdentityKind.ENTRA:
+        reasons.append("who launched it is not known: close it with --sign-in")
+    elif asked.kind not in (by.kind, IdentityKind.SYSTEM) and policy.separate.requester:
+        reasons.append(
+            f"whether you are who asked ({asked.key}) cannot be told: be known in the same way, or "
+            "have the policy say `separate: {requester: false}`"
+        )
+    body = filed.request.body
+    whose = {filed.request.for_whom, body.principal_id if isinstance(body, Grant) else None}
+    if policy.separate.beneficiary and by.subject in whose:
+        reasons.append("the access was for you: somebody else has to look at it")
+    return reasons

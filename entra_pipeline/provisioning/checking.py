@@ -12,6 +12,7 @@ from typing import Final, Literal
 from entra_pipeline.msgraph import Claims, GraphError
 from entra_pipeline.provisioning.actions import HANDLERS
 from entra_pipeline.provisioning.errors import ProvisioningError
+from entra_pipeline.provisioning.leavers import PERMISSIONS
 from entra_pipeline.provisioning.permissions import (
     EXCHANGE_READ_ROLES,
     MANAGE_EXCHANGE,
@@ -53,6 +54,8 @@ def checks(settings: Settings) -> Iterator[Line]:
             )
         yield _sealing(opened, settings)
         yield from _checkpoints(settings)
+        yield from _telling(opened, settings)
+        yield from _leavers(opened)
         yield from _writer(opened, settings)
 
 
@@ -131,6 +134,37 @@ def _checkpoints(settings: Settings) -> Iterator[Line]:
 
 def _said(error: Exception) -> str:
     return " ".join(error.messages) if isinstance(error, SettingsError) else str(error)
+
+
+def _telling(opened: Provisioning, settings: Settings) -> Iterator[Line]:
+    try:
+        rule = opened.policy.emergency
+    except (ProvisioningError, SettingsError):
+        return  # said above
+    if rule is not None and not (settings.alert_webhook_url or settings.events_webhook_url):
+        yield (
+            "emergency access",
+            "warning",
+            "nobody is told of it: there is no webhook",
+            "Set ENTRA_ALERT_WEBHOOK_URL.",
+        )
+
+
+def _leavers(opened: Provisioning) -> Iterator[Line]:
+    try:
+        rule = opened.policy.offboard
+        if rule is None or not rule.file_from_leave_date:
+            return
+        held = opened.reader.token_claims().permissions
+    except (ProvisioningError, SettingsError, GraphError):
+        return  # said elsewhere
+    if not PERMISSIONS & set(held):
+        yield (
+            "date of leaving",
+            "warning",
+            "offboardings are not filed from it: it cannot be read",
+            "Grant the reading application User-LifeCycleInfo.Read.All.",
+        )
 
 
 def _writer(opened: Provisioning, settings: Settings) -> Iterator[Line]:

@@ -9,7 +9,7 @@ The warehouse is as old as its last sync; what the ledger has written since is t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,10 @@ from entra_pipeline.access import needs
 from entra_pipeline.access.answers import NotFound, Step
 from entra_pipeline.access.prediction import EVERYTHING, Fact, Held, Prediction, counted, predict
 from entra_pipeline.access.questions import Warehouse, WarehouseError
+from entra_pipeline.provisioning.drafts.offboard import ACTIVATED
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.plans import Action, Change, Delta, Operation, Plan
-from entra_pipeline.provisioning.values import Grant, Mode, Revoke, Tier
+from entra_pipeline.provisioning.values import Grant, Mode, Offboard, Revoke, Tier
 
 MOST: Final = 500
 """Changes of each sort that a plan lists; it counts all of them."""
@@ -66,6 +67,15 @@ def fact_of(identity: str, *, adds: bool) -> Fact | None:
     return Fact(adds, what, who, "eligible" if mode == Mode.PIM_ELIGIBLE else "active")
 
 
+_GIVING: Final = frozenset({Action.ADD_GROUP_OWNER, Action.ADD_APP_OWNER})
+"""What an offboarding gives, to heirs; the rest of it takes."""
+
+
+def gives(kind: str, action: str) -> bool:
+    """Whether an operation of that kind of request makes its fact true."""
+    return action in _GIVING if kind == "offboard" else kind == "grant"
+
+
 def facts_of(plan: Plan, batch: Iterable[Filed]) -> list[Fact]:
     """What a plan makes true and false, without what is so already."""
     bodies = {filed.id: filed.request.body for filed in batch}
@@ -77,9 +87,21 @@ def facts_of(plan: Plan, batch: Iterable[Filed]) -> list[Fact]:
         if isinstance(body, Grant | Revoke):
             fact = fact_of(body.identity, adds=isinstance(body, Grant))
             found += [fact] if fact is not None else []
+        elif isinstance(body, Offboard):
+            found += _of_offboarding(operation)
         elif operation.action is Action.DELETE_USER:
             found.append(Fact(False, EVERYTHING, str(operation.target_id)))
     return found
+
+
+def _of_offboarding(operation: Operation) -> list[Fact]:
+    """The facts of one operation of many; of what is no access there are none."""
+    fact = fact_of(operation.identity, adds=gives("offboard", operation.action))
+    if fact is None:
+        return []
+    if operation.arguments.get(ACTIVATED):
+        return [fact, replace(fact, state="active")]
+    return [fact]
 
 
 def since(as_of: Iterable[datetime | None]) -> datetime | None:
@@ -121,8 +143,10 @@ def effects(
     `oldest`: tables that were read before are too old to be sure of."""
     facts = facts_of(plan, batch)
     unknown = _untold(plan.operations)
+    kept = plan.delta.remains
     if not warehouse.exists():
-        return _direct(facts, [*unknown, "what comes through groups, as nothing was synced yet"])
+        said = "what comes through groups, as nothing was synced yet"
+        return _direct(facts, [*unknown, said], kept)
     try:
         with Warehouse.open(warehouse) as opened:
             tables = _tables(facts)
@@ -130,11 +154,15 @@ def effects(
             if any(operation.action in _BY_RULES for operation in plan.operations):
                 unknown += _rules(opened)
             found = predict(warehouse, facts, since=written, watch=watch, keep=keep, most=MOST)
-            remains, missing = _remaining(opened, facts, found)
+            bodies = [filed.request.body for filed in batch]
+            leavers = [body.user_id for body in bodies if isinstance(body, Offboard)]
+            held = [pair for user in leavers for pair in _held_by(opened, user, found)]
+            remains, missing = _remaining(opened, facts, found, held)
+            remains = _with_reasons(remains, kept)
             sync = (opened.status().sync or {}).get("sync_id")
     except (WarehouseError, duckdb.Error):
         said = "what comes through groups, as the warehouse cannot be read"
-        return _direct(facts, [*unknown, said])
+        return _direct(facts, [*unknown, said], kept)
     why = [*lacking, *_unseen(found.unseen)]
     if found.otherwise:
         unknown.append("what changed since the last sync: it saw some of this otherwise")
@@ -158,7 +186,7 @@ def _delta(
     )
 
 
-def _direct(facts: Sequence[Fact], unknown: Sequence[str]) -> Effects:
+def _direct(facts: Sequence[Fact], unknown: Sequence[str], kept: Sequence[Change] = ()) -> Effects:
     """Without a warehouse: what is given and taken itself."""
     told = [fact for fact in facts if fact.entitlement_id != EVERYTHING]
     gained = [_direct_change(fact) for fact in told if fact.adds]
@@ -166,6 +194,7 @@ def _direct(facts: Sequence[Fact], unknown: Sequence[str]) -> Effects:
     delta = Delta(
         gained=tuple(gained[:MOST]),
         lost=tuple(lost[:MOST]),
+        remains=tuple(kept),
         gained_count=len(gained),
         lost_count=len(lost),
         unknown=tuple(unknown),
@@ -222,14 +251,48 @@ def _unseen(facts: Iterable[Fact]) -> list[str]:
     return [said.format(fact.principal_id, fact.entitlement_id) for fact in facts][:MOST]
 
 
+def _held_by(warehouse: Warehouse, user: str, found: Prediction) -> list[tuple[str, str]]:
+    """All that somebody holds and will not lose: whom and what."""
+    principal = warehouse.find_principal(user)
+    if isinstance(principal, NotFound):
+        return []
+    lost = {(held.principal_id, held.entitlement_id, held.state) for held in found.lost}
+    rows = warehouse.access(principal).entitlements
+    return [
+        (user, row.entitlement_id)
+        for row in rows
+        if (user, row.entitlement_id, row.state) not in lost
+    ]
+
+
+def _with_reasons(remains: Sequence[Change], kept: Sequence[Change]) -> list[Change]:
+    """What remains, with why where a plan says so of the first step of the way there; and what it
+    says of access that no sync has seen yet."""
+    why = {(each.principal_id, each.entitlement_id, each.state): each.why for each in kept}
+    said = []
+    for change in remains:
+        start = change.through[0] if change.through else change.entitlement_id
+        states = (change.state, "active", "eligible")
+        reason = next(
+            (why[key] for state in states if (key := (change.principal_id, start, state)) in why),
+            None,
+        )
+        said.append(change if reason is None else change.model_copy(update={"why": reason}))
+    known = {(each.principal_id, each.entitlement_id) for each in remains}
+    return [*said, *(e for e in kept if (e.principal_id, e.entitlement_id) not in known)]
+
+
 def _remaining(
-    warehouse: Warehouse, facts: Sequence[Fact], found: Prediction
+    warehouse: Warehouse,
+    facts: Sequence[Fact],
+    found: Prediction,
+    held: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Change], list[str]]:
-    """What is not taken, and through what."""
+    """What is not taken, and through what. `held`: what else is asked about."""
     gone = {(f.principal_id, f.entitlement_id, f.state): None for f in facts if not f.adds}
     asked = dict.fromkeys((who, what) for who, what, _ in gone if what != EVERYTHING)
     others = [(held.principal_id, held.entitlement_id) for held in found.kept]
-    pairs = list(dict.fromkeys([*asked, *others]))
+    pairs = list(dict.fromkeys([*asked, *others, *held]))
     remains: list[Change] = []
     unknown: dict[str, None] = {}
     if len(pairs) > MOST_EXPLAINED:

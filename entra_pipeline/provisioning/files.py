@@ -35,7 +35,9 @@ from entra_pipeline.provisioning.values import Identity, Request, Source
 LARGEST: Final = 32 * 1024 * 1024
 _SPAN: Final = TypeAdapter(Span)
 _OUTER: Final = frozenset({"reason", "requests", "version", "not_before", "expires_at", "duration"})
-_AROUND: Final = frozenset({"reason", "for_whom", "not_before", "expires_at", "duration", "key"})
+_AROUND: Final = frozenset(
+    {"reason", "for_whom", "not_before", "expires_at", "duration", "key", "emergency"}
+)
 _ENTITLEMENTS: Final = (
     (re.compile(r"group:([^:]+):(member|owner)"), ("group", "group_id", "relation")),
     (re.compile(r"app:([^:]+):([^:]+)"), ("app", "service_principal_id", "app_role_id")),

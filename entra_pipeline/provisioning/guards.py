@@ -16,13 +16,69 @@ from typing import TYPE_CHECKING, Final
 
 from entra_pipeline.provisioning.ledger import Filed
 from entra_pipeline.provisioning.policy import Conflict, Limit, Policy
-from entra_pipeline.provisioning.values import Grant
+from entra_pipeline.provisioning.values import Grant, Offboard, Source
 
 if TYPE_CHECKING:
     from entra_pipeline.provisioning.effects import Effects
 
 LEAST_OF_PERCENT: Final = 100
 """A limit in percent allows so many in any case: a part of little is nothing."""
+
+
+def against_kind(policy: Policy, filed: Filed, together: int, now: datetime) -> list[str]:
+    """What the policy has against offboarding and emergency access, which it has to allow.
+
+    `together`: how many requests are planned at once.
+    """
+    request = filed.request
+    if isinstance(request.body, Offboard):
+        return _against_offboarding(policy, request.source, together)
+    if not request.emergency or not isinstance(request.body, Grant):
+        return []
+    rule = policy.emergency
+    if rule is None:
+        return ["the policy has no `emergency` entry: nothing is given before it is approved"]
+    reasons = []
+    if not rule.lets(request.asked_by):
+        reasons.append(f"the policy does not let {request.asked_by.key} ask for emergency access")
+    if request.body.access.type not in rule.kinds:
+        reasons.append(
+            f"the policy knows no emergency access of kind {request.body.access.type}: "
+            f"those are {', '.join(rule.kinds)}"
+        )
+    begins = max(filed.filed_at, request.not_before or filed.filed_at)
+    if request.expires_at is None or request.expires_at - begins > rule.longest:
+        reasons.append(f"emergency access lasts {rule.longest} at most: ask for less")
+    return reasons
+
+
+def _against_offboarding(policy: Policy, source: Source, together: int) -> list[str]:
+    if policy.offboard is None:
+        return ["the policy has no `offboard` entry: it lets nobody be offboarded"]
+    reasons = []
+    if together > 1:
+        reasons.append("an offboarding is a plan of its own: file it by itself")
+    if source is Source.LEAVE_DATE and not policy.offboard.file_from_leave_date:
+        reasons.append("the policy files no offboarding from the date of leaving any more")
+    return reasons
+
+
+def limits_for(policy: Policy, batch: Iterable[Filed]) -> Policy:
+    """The policy with the limits that these requests are judged by."""
+    offboarding = all(isinstance(filed.request.body, Offboard) for filed in batch)
+    if not offboarding or policy.offboard is None:
+        return policy
+    return policy.model_copy(update={"limits": policy.offboard.limits})
+
+
+def too_many_leavers(policy: Policy, before: int) -> list[str]:
+    """Whether one person more is too many. `before`: how many are offboarded within the day."""
+    if policy.offboard is None or before < policy.offboard.people_a_day:
+        return []
+    return [
+        f"{before} people are offboarded within one day, the policy's limit is "
+        f"{policy.offboard.people_a_day}: wait, or raise `offboard.people_a_day`"
+    ]
 
 
 @dataclass(frozen=True)
@@ -47,7 +103,13 @@ def against(
         said = f"{who} is protected, and would lose access by it: see who is in the group"
         for filed in batch:
             found.setdefault(filed.id, []).append(said)
-    grants = [filed for filed in batch if isinstance(filed.request.body, Grant)]
+    grants = [
+        filed
+        for filed in batch
+        if isinstance(filed.request.body, Grant)
+        # Heirs of what a leaver owned gain something, too.
+        or (isinstance(filed.request.body, Offboard) and effects.delta.gained_count)
+    ]
     if not policy.conflicts or not grants:
         return found
     if effects.why_unsure:

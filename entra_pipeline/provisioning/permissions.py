@@ -84,6 +84,7 @@ _APPS: Final = Need(
         ("Application.Read.All", "Application.ReadWrite.All", *_READS),
     )
 )
+_APP_OWNERS: Final = Need((_READS, ("Application.ReadWrite.All", "Directory.ReadWrite.All")))
 _ROLES: Final = Need((_READS, ("RoleManagement.ReadWrite.Directory",)))
 _PIM_ROLES: Final = Need(
     (
@@ -117,6 +118,8 @@ NEEDS: Final[Mapping[Action, Need]] = {
     _A.REMOVE_EXCHANGE_MEMBER: _LISTS,
     _A.ADD_EXCHANGE_OWNER: _LISTS,
     _A.REMOVE_EXCHANGE_OWNER: _LISTS,
+    _A.ADD_APP_OWNER: _APP_OWNERS,
+    _A.REMOVE_APP_OWNER: _APP_OWNERS,
     _A.ASSIGN_APP_ROLE: _APPS,
     _A.REMOVE_APP_ROLE: _APPS,
     _A.ASSIGN_ROLE: _ROLES,

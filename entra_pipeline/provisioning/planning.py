@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from entra_pipeline.provisioning import canonical
+from entra_pipeline.provisioning import canonical, guards
 from entra_pipeline.provisioning.drafts import Draft, draft, first_needs, needs
 from entra_pipeline.provisioning.ledger import Filed
-from entra_pipeline.provisioning.plans import Operation, Plan
+from entra_pipeline.provisioning.plans import Delta, Operation, Plan
 from entra_pipeline.provisioning.policy import Policy
 from entra_pipeline.provisioning.reads import FactReader
 from entra_pipeline.provisioning.values import CreateGroup, Grant, Source, Tier
+
+_EMERGENCY: Final = (
+    "an emergency: carried out without approval; a review stays open until somebody else closes it"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,11 @@ class Planner:
         )
         drafts = {filed.id: draft(filed, facts, self._recipients) for filed in batch}
         reasons = {
-            filed.id: (*self._forbids(filed, drafts[filed.id], now), *drafts[filed.id].reasons)
+            filed.id: (
+                *self._forbids(filed, drafts[filed.id], now),
+                *guards.against_kind(self._policy, filed, len(batch), now),
+                *drafts[filed.id].reasons,
+            )
             for filed in batch
         }
         if any(reasons.values()):
@@ -82,7 +91,11 @@ class Planner:
                 for filed in batch
             },
             operations=tuple(operations),
-            warnings=tuple(w for each in drafts.values() for w in each.warnings),
+            delta=Delta(remains=tuple(k for each in drafts.values() for k in each.kept)),
+            warnings=(
+                *(_EMERGENCY for filed in batch if filed.request.emergency),
+                *(w for each in drafts.values() for w in each.warnings),
+            ),
             approvals_needed=self._approvals(batch, tier),
         )
 
@@ -92,14 +105,17 @@ class Planner:
             return 0
         if all(filed.request.kind in self._policy.unapproved for filed in batch):
             return 0
+        if all(filed.request.emergency for filed in batch):
+            return 0  # approved after the fact: the ledger opens a review of it
         return self._policy.approvals.needed(tier)
 
     def _forbids(self, filed: Filed, drafted: Draft, now: datetime) -> list[str]:
         """What the policy has against a request."""
         request, policy = filed.request, self._policy
         reasons = []
-        expiry = request.source is Source.EXPIRY
-        if not expiry and not policy.may_ask(request.kind, request.asked_by):
+        # Of these three, other parts of the policy say who may ask.
+        asked = request.source not in (Source.EXPIRY, Source.LEAVE_DATE) and not request.emergency
+        if asked and not policy.may_ask(request.kind, request.asked_by):
             reasons.append(f"the policy does not let {request.asked_by.key} ask for {request.kind}")
         touched = {operation.target_id for operation in drafted.operations} | {
             operation.principal_id for operation in drafted.operations

@@ -34,6 +34,8 @@ class Action(StrEnum):
     REMOVE_EXCHANGE_MEMBER = "remove_exchange_member"
     ADD_EXCHANGE_OWNER = "add_exchange_owner"
     REMOVE_EXCHANGE_OWNER = "remove_exchange_owner"
+    ADD_APP_OWNER = "add_app_owner"
+    REMOVE_APP_OWNER = "remove_app_owner"
     ASSIGN_APP_ROLE = "assign_app_role"
     REMOVE_APP_ROLE = "remove_app_role"
     ASSIGN_ROLE = "assign_role"
@@ -108,6 +110,7 @@ class Change(Value):
         (), description="Of what remains: entitlement ids of the path."
     )
     tier: Tier | None = None
+    why: str | None = Field(default=None, description="Of what remains: why it is not taken.")
 
 
 class Delta(Value):

@@ -26,6 +26,8 @@ judging a plan by it (`guards`).
       hour: {lost: 500}
       day: {lost: 1000, lost_percent: 2}
     oldest_facts: 24h                               # tables read before are too old to be sure of
+    offboard: {lost: 2000, people_a_day: 20, file_from_leave_date: true, ahead: 7d}
+    emergency: {who: ["entra:<object id>"], kinds: [group, role], longest: 4h}
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def _seconds(value: timedelta) -> int:
 
 
 Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(_seconds, return_type=int)]
+Asker = Annotated[str, Field(pattern=r"^(?:(entra|os_user):.+|launchpad)$")]
 IdentityKey = Annotated[str, Field(pattern=r"^(entra|os_user):.+$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -165,6 +168,50 @@ class Limits(Value):
     day: Limit = Limit(gained=10000, lost=1000, lost_percent=2)
 
 
+class OffboardRule(Value):
+    """Offboarding: without this entry nobody is offboarded.
+
+    An offboarding is one person, however much that is: `gained` (by heirs) and `lost` stand in
+    place of the limits of a plan, an hour and a day, and `people_a_day` limits their number.
+    `file_from_leave_date`: the directory's date of leaving files a request (and approves none),
+    `ahead` of it.
+    """
+
+    gained: Count = 200
+    lost: Count = 2000
+    people_a_day: Count = 20
+    file_from_leave_date: bool = False
+    ahead: Span = timedelta(days=7)
+
+    @property
+    def limits(self) -> Limits:
+        """What it says of effective access, as limits."""
+        return Limits(plan=Limit(gained=self.gained, lost=self.lost), hour=Limit(), day=Limit())
+
+
+LONGEST_EMERGENCY: Final = timedelta(hours=24)
+
+
+class EmergencyRule(Value):
+    """Emergency access: without this entry there is none.
+
+    `who` may ask for it (`launchpad`: whoever can launch jobs in Dagster); `kinds` of access;
+    `longest`: how long it lasts at most, and if nothing shorter was asked for.
+    """
+
+    who: Annotated[tuple[Asker, ...], Field(min_length=1)]
+    kinds: Annotated[
+        tuple[Literal["group", "app", "role", "license"], ...], Field(min_length=1)
+    ] = ("group", "app", "role")
+    longest: Annotated[Span, Field(gt=timedelta(0), le=LONGEST_EMERGENCY)] = timedelta(hours=4)
+
+    def lets(self, who: Identity) -> bool:
+        """Whether somebody may ask for it."""
+        return bool({who.key, _bare(who)} & set(self.who)) or (
+            who.kind == "system" and who.subject == "dagster" and "launchpad" in self.who
+        )
+
+
 class Policy(Value):
     """All of it. What a file leaves out has the default shown here, which is the safe one."""
 
@@ -180,6 +227,8 @@ class Policy(Value):
     conflicts: tuple[Conflict, ...] = ()
     limits: Limits = Limits()
     oldest_facts: Span | None = timedelta(hours=24)
+    offboard: OffboardRule | None = None
+    emergency: EmergencyRule | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Policy:
@@ -227,6 +276,9 @@ class Policy(Value):
     def hash(self) -> str:
         """What plans are bound to: equal for policies that mean the same."""
         document = self.model_dump(mode="json")
+        for name in _LATER:
+            if document[name] is None:
+                del document[name]
         return canonical.digest(canonical.text(_whole(document)))
 
     def may_ask(self, kind: str, who: Identity) -> bool:
@@ -239,6 +291,10 @@ class Policy(Value):
         if who.kind == "os_user" and not self.os_user_approves:
             return False
         return self.approvers is None or who.key in self.approvers or _bare(who) in self.approvers
+
+
+_LATER: Final = ("offboard", "emergency")
+"""Entries that older programs did not know: left out they change no hash."""
 
 
 def _bare(who: Identity) -> str:

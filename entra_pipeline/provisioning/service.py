@@ -10,6 +10,7 @@ approving need the ledger alone, planning the application that reads, writing th
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import socket
@@ -26,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from entra_pipeline.provisioning import approving
 from entra_pipeline.provisioning.errors import ProvisioningError, TransitionError
 from entra_pipeline.provisioning.gate import STOP_FILE, Gate
-from entra_pipeline.provisioning.ledger import Filed, Head, Ledger, looking, recent
+from entra_pipeline.provisioning.ledger import Filed, Head, Ledger, looking, recent, reviewing
 from entra_pipeline.provisioning.ledger.diverting import divert
-from entra_pipeline.provisioning.plans import Plan
+from entra_pipeline.provisioning.ledger.reviewing import Finding, Review
+from entra_pipeline.provisioning.plans import Action, Plan
 from entra_pipeline.provisioning.policy import FILE, Policy
 from entra_pipeline.provisioning.states import ENDED, REQUEST_MOVES, OperationState, RequestState
 from entra_pipeline.provisioning.values import Identity, Request, Source
@@ -41,9 +43,12 @@ if TYPE_CHECKING:
     from entra_pipeline.msgraph import Claims, GraphClient
     from entra_pipeline.provisioning.applying import Applier
     from entra_pipeline.provisioning.guards import Amount
+    from entra_pipeline.provisioning.leavers import Leavers
     from entra_pipeline.provisioning.planning import Planner, Refusal
     from entra_pipeline.provisioning.sealing import Vault
     from entra_pipeline.provisioning.sweeping import Swept
+
+log = logging.getLogger(__name__)
 
 _TENANT: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PLANNABLE: Final = frozenset(
@@ -333,7 +338,10 @@ class Provisioning:
         if isinstance(plan, Refusal):
             held = {filed.id: plan.reasons.get(filed.id, ()) for filed in batch}
             return self.ledger.refuse(held), plan
-        return self.ledger.save_plan(batch_id, plan), plan
+        saved = self.ledger.save_plan(batch_id, plan)
+        if any(filed.request.emergency for filed in saved):
+            self.tell()
+        return saved, plan
 
     def preview(self, requests: Sequence[Request]) -> Plan | Refusal:
         """What would be planned for these requests now; nothing is filed and nothing kept."""
@@ -375,7 +383,11 @@ class Provisioning:
         reasons = guards.against(policy, found, batch, now)
         amount = guards.Amount(found.delta.gained_count, found.delta.lost_count)
         if all(filed.request.source is not Source.EXPIRY for filed in batch):
-            for said in guards.too_much(policy, amount, self._before(now), found.total, leave):
+            limits, before = guards.limits_for(policy, batch), self._before(now)
+            for said in (
+                *guards.too_much(limits, amount, before, found.total, leave),
+                *self._too_many_leavers(batch, now),
+            ):
                 reasons.setdefault(batch[0].id, []).append(said)
         if reasons:
             return Refusal({key: tuple(said) for key, said in reasons.items()})
@@ -397,10 +409,10 @@ class Provisioning:
 
         found = []
         for done in recent.written(self.ledger, since, but):
-            if done.kind in ("grant", "revoke"):
-                fact = effects.fact_of(done.identity, adds=done.kind == "grant")
-            else:
-                fact = Fact(False, EVERYTHING, str(done.target_id))
+            if done.action == Action.DELETE_USER:
+                found.append(Fact(False, EVERYTHING, str(done.target_id)))
+                continue
+            fact = effects.fact_of(done.identity, adds=effects.gives(done.kind, done.action))
             found += [fact] if fact is not None else []
         return found
 
@@ -437,24 +449,78 @@ class Provisioning:
         plan, batch = self.waiting_plan(key, plan_hash)
         said = self.ledger.approvals(plan.hash)
         reasons = approving.against_approval(self.policy, plan, batch, said, by)
-        reasons += self._by_now_too_much(plan)
+        reasons += self._by_now_too_much(plan, batch)
         if reasons:
             raise NotApprovedError(reasons)
         return self.ledger.approve(plan.hash, by, note)
 
-    def _by_now_too_much(self, plan: Plan) -> list[str]:
+    def _too_many_leavers(self, batch: Sequence[Filed], now: datetime) -> list[str]:
+        """Whether this is one offboarding too many within the day."""
+        from entra_pipeline.provisioning import guards
+
+        if all(filed.request.kind != "offboard" for filed in batch):
+            return []
+        before = recent.leavers(self.ledger, now - timedelta(days=1), {f.id for f in batch})
+        return guards.too_many_leavers(self.policy, before)
+
+    def _by_now_too_much(self, plan: Plan, batch: Sequence[Filed]) -> list[str]:
         """Limits that the plan goes beyond together with what was approved since it was made."""
         from entra_pipeline.provisioning import effects, guards
 
         amount = guards.Amount(plan.delta.gained_count, plan.delta.lost_count)
-        before = self._before(self.ledger.clock(), plan.hash)
+        now = self.ledger.clock()
+        limits, before = guards.limits_for(self.policy, batch), self._before(now, plan.hash)
         total = effects.total(self._settings.data_dir / "warehouse.duckdb")
-        return guards.too_much(self.policy, amount, before, total, plan.limits)
+        return [
+            *guards.too_much(limits, amount, before, total, plan.limits),
+            *self._too_many_leavers(batch, now),
+        ]
 
     def reject(self, key: str, plan_hash: str, by: Identity, note: str | None) -> list[Filed]:
         """Reject a plan: its requests have ended."""
         plan, _ = self.waiting_plan(key, plan_hash)
         return self.ledger.reject(plan.hash, by, note)
+
+    # ---- emergencies ---------------------------------------------------------------------------
+
+    def tell(self) -> int:
+        """Alert people of emergency access that nobody has been told of; how many alerts went."""
+        from entra_pipeline.provisioning.telling import tell
+
+        return tell(self.ledger, self._settings)
+
+    def close_review(self, key: str, finding: Finding, by: Identity, reason: str) -> Review:
+        """Close the review of an emergency. NotApprovedError when this person may not."""
+        review = reviewing.one(self.ledger, key)
+        filed = self.ledger.request(review.request_id)
+        if reasons := approving.against_closing(self.policy, filed, by):
+            raise NotApprovedError(reasons, "not closed")
+        return reviewing.close(self.ledger, review.id, finding, by, reason)
+
+    # ---- leavers -------------------------------------------------------------------------------
+
+    def file_leavers(self) -> Leavers:
+        """File offboardings from the directory's date of leaving, if the policy says so.
+
+        Raises LeaversUnreadError when that date cannot be read.
+        """
+        from entra_pipeline.provisioning.leavers import Leavers, file_leavers
+        from entra_pipeline.provisioning.reads import FactReader
+
+        rule = self.policy.offboard
+        if rule is None or not rule.file_from_leave_date:
+            return Leavers()
+        held = self.reader.token_claims().permissions
+        return file_leavers(self.ledger, FactReader(self.reader), held, rule)
+
+    def _look_for_leavers(self) -> None:
+        """As `file_leavers`, but what cannot be read holds up nothing that is due."""
+        from entra_pipeline.msgraph import GraphError
+
+        try:
+            self.file_leavers()
+        except (GraphError, ProvisioningError) as error:
+            log.warning("%s", error)
 
     # ---- carrying out --------------------------------------------------------------------------
 
@@ -482,8 +548,10 @@ class Provisioning:
         Without `wait` until nothing is due; with it until everything written is confirmed, too;
         at most `most_seconds`. Raises GateClosedError.
         """
+        self.tell()
         gate = self.gate()
         gate()
+        self._look_for_leavers()
         worker = self.applier()
         carried = Carried()
         until = time.monotonic() + most_seconds
@@ -557,8 +625,9 @@ def _unfiled(key: str, request: Request, now: datetime) -> Filed:
 
 
 class NotApprovedError(ProvisioningError):
-    """Somebody's approval does not count; `reasons` says why, each on its own."""
+    """Somebody's approval does not count, or they may not close a review (`what` says which);
+    `reasons` says why, each on its own."""
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
+    def __init__(self, reasons: Sequence[str], what: str = "not approved") -> None:
+        self.reasons, self.what = tuple(reasons), what
         super().__init__("; ".join(reasons))

@@ -425,6 +425,16 @@ class RevokeMfa(_OfUser):
     kind: Literal["revoke_mfa"] = "revoke_mfa"
 
 
+class Offboard(_OfUser):
+    """Take all access of somebody who leaves: one plan of many operations, the account first."""
+
+    kind: Literal["offboard"] = "offboard"
+    hand_over_to: Guid | None = Field(
+        default=None,
+        description="Object id of whoever gets what only the leaver owns; else the manager does.",
+    )
+
+
 Body = Annotated[
     Grant
     | Revoke
@@ -441,7 +451,8 @@ Body = Annotated[
     | CheckUpn
     | CreateGroup
     | RevokeSessions
-    | RevokeMfa,
+    | RevokeMfa
+    | Offboard,
     Field(discriminator="kind"),
 ]
 
@@ -497,6 +508,8 @@ class Source(StrEnum):
     LAUNCHPAD = "launchpad"
     PYTHON = "python"
     EXPIRY = "expiry"
+    LEAVE_DATE = "leave_date"
+    """The directory's date of leaving: files offboardings, and approves none."""
     REVIEW = "review"
     DRIFT = "drift"
 
@@ -511,6 +524,10 @@ class Request(Value):
     not_before: Moment | None = None
     expires_at: Moment | None = None
     source: Source = Source.PERSON
+    emergency: Literal[True] | None = Field(
+        default=None,
+        description="Given before anybody approves it, where the policy lets; reviewed later.",
+    )
     idempotency_key: Annotated[str, Field(min_length=8, max_length=128)]
 
     @model_validator(mode="after")
@@ -520,6 +537,8 @@ class Request(Value):
                 raise ValueError("expires_at is not later than not_before")
             if not isinstance(self.body, Grant):
                 raise ValueError("only a grant can end: expires_at is for kind 'grant'")
+        if self.emergency and (not isinstance(self.body, Grant) or self.expires_at is None):
+            raise ValueError("an emergency is for grants that end: give a duration or expires_at")
         return self
 
     @property

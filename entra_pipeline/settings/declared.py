@@ -323,7 +323,9 @@ class Declared(BaseSettings):
     # Operation
     alert_webhook_url: SecretStr | None = Field(
         None,
-        description="Address that a failed sync is reported to, as one JSON POST.",
+        description=(
+            "Address that failed runs and emergency access are reported to, as one JSON POST each."
+        ),
         json_schema_extra=_section("Operation"),
     )
     events_webhook_secret: SecretStr | None = Field(

@@ -18,6 +18,7 @@ from entra_pipeline.provisioning.values import (
     InviteGuest,
     LicenseAccess,
     Mode,
+    Offboard,
     RestoreUser,
     Revoke,
     RevokeMfa,
@@ -28,6 +29,7 @@ from entra_pipeline.provisioning.values import (
     UpdateUser,
 )
 from entra_pipeline.simulator.process import Simulator
+from tests.provisioning.leaver import Leaver
 from tests.provisioning.lists import Lists
 from tests.provisioning.people import plain_users, somebody, users
 from tests.provisioning.tenant import Tenant
@@ -223,6 +225,31 @@ def no_list_owner(sim: Simulator) -> tuple[Any, list[str]]:
     return Revoke(principal_id=user, access=access), ["remove_exchange_owner"]
 
 
+def leaver(sim: Simulator) -> tuple[Any, list[str]]:
+    """Somebody who was given a membership and ownerships, one of them to be handed on."""
+    found = Leaver(sim, 1, manager=2)
+    found.give(3)
+    tenant, own = Tenant(sim), users(sim)[found.id]
+    joined = [*tenant.plain()]
+    joined += [group["id"] for group in tenant.groups if group["groupTypes"] == ["Unified"]]
+    methods = [row for row in sim.truth("authentication_methods") if row["userId"] == found.id]
+    roles = tenant.holders("app_role_assignments", principalId=found.id)
+    counted = {
+        "update_user": 1,
+        "revoke_sessions": 1,
+        "delete_method": sum("password" not in row["@odata.type"] for row in methods),
+        "add_group_owner": len(found.last_owned),
+        "remove_app_role": len(roles),
+        "remove_group_owner": sum(found.id in tenant.owners.get(each, ()) for each in joined),
+        "remove_group_member": sum(found.id in tenant.members.get(each, ()) for each in joined),
+        "remove_license": sum(
+            state["assignedByGroup"] is None for state in own["licenseAssignmentStates"]
+        ),
+    }
+    effects = [kind for kind, number in counted.items() for _ in range(number)]
+    return Offboard(user_id=found.id, hand_over_to=None), effects
+
+
 KINDS: list[Kind] = [
     member,
     no_member,
@@ -246,4 +273,5 @@ KINDS: list[Kind] = [
     no_list_member,
     list_owner,
     no_list_owner,
+    leaver,
 ]

@@ -104,6 +104,7 @@ REVERSIBLE = [
         kinds.guest,
         kinds.group,
         kinds.password,
+        kinds.leaver,  # sessions and methods do not come back
         kinds.sessions,
         kinds.methods,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entra_pipeline.cli import options, output
+from entra_pipeline.cli.exits import CliError, ExitCode
 from entra_pipeline.cli.provisioning.opened import SignIn, identity, provisioning
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ def grant(
     mode: How = "direct",
     for_whom: ForWhom = None,
     key: Key = None,
+    emergency: Annotated[
+        bool,
+        typer.Option(
+            "--emergency",
+            help="Without approval beforehand, where the policy lets; short, told, and reviewed.",
+        ),
+    ] = False,
     sign_in: SignIn = False,
     json_: options.Json = False,
 ) -> None:
@@ -107,6 +115,7 @@ def grant(
             "not_before": not_before,
             "for_whom": for_whom,
             "key": key,
+            "emergency": True if emergency else None,
         },
         principal,
         entitlement,
@@ -144,6 +153,48 @@ def revoke(
     )
 
 
+def offboard(
+    principal: Annotated[
+        str,
+        typer.Option(
+            "--principal", metavar="USER", help="Who leaves: object id, or a name; required."
+        ),
+    ],
+    reason: Reason,
+    hand_over_to: Annotated[
+        str | None,
+        typer.Option(
+            "--hand-over-to",
+            metavar="USER",
+            help="Who gets what only the leaver owns; the manager if nobody is named.",
+            show_default=False,
+        ),
+    ] = None,
+    not_before: NotBefore = None,
+    key: Key = None,
+    sign_in: SignIn = False,
+    json_: options.Json = False,
+) -> None:
+    """Ask for all access of somebody who leaves to be taken: one plan, the account first.
+
+    The policy has to have an `offboard` entry.
+
+    [bold]Example[/]
+
+      entra-pipeline request offboard --principal anna.berg@contoso.com --reason "left, ticket 4711"
+    """
+    fields = {
+        "kind": "offboard",
+        "user_id": principal_id(principal),
+        "hand_over_to": None if hand_over_to is None else principal_id(hand_over_to),
+        "reason": reason,
+        "not_before": not_before,
+        "key": key,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    file_fields(given, sign_in=sign_in)
+
+
 def file(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="YAML or JSON; docs/provisioning.md.")
@@ -168,7 +219,22 @@ def _ask(fields: dict[str, Any], principal: str, entitlement: str, *, sign_in: b
     given = {name: value for name, value in fields.items() if value is not None}
     given["principal_id"] = principal_id(principal)
     given["access"] = _access(entitlement)
+    if given.get("emergency") and not given.keys() & {"expires_at", "duration"}:
+        given["duration"] = _emergency_lasts()
     _file(lambda who, now: [files.request(given, asked_by=who, now=now)], sign_in=sign_in)
+
+
+def _emergency_lasts() -> str:
+    """How long emergency access lasts when nothing shorter is asked for, as the policy says."""
+    with provisioning() as opened:
+        rule = opened.policy.emergency
+    if rule is None:
+        raise CliError(
+            "the policy has no `emergency` entry: nothing is given before it is approved",
+            code=ExitCode.NO,
+            remedy="Ask without --emergency (docs/provisioning.md#emergency-access).",
+        )
+    return f"{int(rule.longest.total_seconds() // 60)}m"
 
 
 def file_fields(fields: dict[str, Any], *, sign_in: bool) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _NAMES: Final = {"create_user": "create-account"}
-_BY_HAND: Final = frozenset({"grant", "revoke"})
+_BY_HAND: Final = frozenset({"grant", "revoke", "offboard"})
 _ID: Final = frozenset({"user_id"})
 _AROUND: Final[Mapping[str, Any]] = {
     "reason": (asking.Reason, inspect.Parameter.empty),

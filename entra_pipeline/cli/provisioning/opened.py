@@ -66,7 +66,7 @@ def errors() -> Iterator[None]:
         yield
     except NotApprovedError as error:
         raise CliError(
-            "not approved:\n" + "\n".join(f"  {reason}" for reason in error.reasons),
+            f"{error.what}:\n" + "\n".join(f"  {reason}" for reason in error.reasons),
             code=ExitCode.NO,
             details={"reasons": list(error.reasons)},
         ) from error

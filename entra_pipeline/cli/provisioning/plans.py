@@ -145,5 +145,7 @@ def _changes(title: str, changes: Sequence[Change], sign: str, number: int) -> N
             f"  {sign} {change.principal_id}  {change.entitlement_id}{state}{through}",
             breaks=False,
         )
+        if change.why:
+            output.show(f"        {change.why}", style="dim", breaks=False)
     if number > LISTED:
         output.show(f"    and {number - LISTED} more: --json has the first {len(changes)}")

@@ -15,6 +15,7 @@ from entra_pipeline.cli.provisioning.opened import provisioning
 if TYPE_CHECKING:
     from entra_pipeline.provisioning.ledger import Approval
     from entra_pipeline.provisioning.ledger.looking import Listed, Looked
+    from entra_pipeline.provisioning.ledger.reviewing import Review
     from entra_pipeline.provisioning.states import RequestState
 
 PEOPLE = 100
@@ -46,7 +47,7 @@ def requests(
 
       entra-pipeline requests --state ambiguous --state diverged --json
     """
-    from entra_pipeline.provisioning.ledger import looking
+    from entra_pipeline.provisioning.ledger import looking, reviewing
 
     most = limit if limit is not None else 0 if output.is_json() else PEOPLE
     with provisioning() as opened:
@@ -57,15 +58,19 @@ def requests(
             before=cursor,
             limit=most + 1 if most else None,
         )
+        urgent = [each.id for each in found if each.emergency]
+        reviews = reviewing.of_requests(opened.ledger, urgent)
     rest = bool(most) and len(found) > most
     found = found[:most] if most else found
     if output.is_json():
-        output.print_json(
-            {
-                "requests": [asdict(each) for each in found],
-                "cursor": found[-1].id if rest else None,
-            }
-        )
+        # Only an emergency has a review.
+        documents = [
+            {**asdict(each), "review": _review(reviews.get(each.id))}
+            if each.emergency
+            else asdict(each)
+            for each in found
+        ]
+        output.print_json({"requests": documents, "cursor": found[-1].id if rest else None})
         return
     output.print_table(
         ["Request", "State", "Kind", Col("About", wrap=True), "Asked by", "Filed (UTC)", "Ends"],
@@ -73,7 +78,7 @@ def requests(
             [
                 each.id,
                 each.state.value,
-                each.kind,
+                f"{each.kind} (emergency)" if each.emergency else each.kind,
                 each.identity,
                 each.asked_by,
                 each.filed_at,
@@ -96,11 +101,12 @@ def show(
 
       entra-pipeline show req_06fh… --json
     """
-    from entra_pipeline.provisioning.ledger import looking
+    from entra_pipeline.provisioning.ledger import looking, reviewing
 
     with provisioning() as opened:
         ledger = opened.ledger
         found = looking.one(ledger, request)
+        review = reviewing.of_requests(ledger, [request]).get(request)
         operations = looking.operations(ledger, request)
         approvals = [] if found.plan_hash is None else ledger.approvals(found.plan_hash)
         document = looking.document(ledger, request)
@@ -110,10 +116,11 @@ def show(
                 "request": {**asdict(found), "document": document},
                 "operations": [asdict(each) for each in operations],
                 "approvals": [_approval(each) for each in approvals],
+                "review": _review(review),
             }
         )
         return
-    _print(found, document, operations, approvals)
+    _print(found, document, operations, approvals, review)
 
 
 def _print(
@@ -121,6 +128,7 @@ def _print(
     document: dict[str, Any] | None,
     operations: list[Looked],
     approvals: list[Approval],
+    review: Review | None,
 ) -> None:
     asked = document or {}
     output.print_fields(
@@ -142,6 +150,10 @@ def _print(
     )
     for reason in found.reasons:
         output.show(f"  {reason}", style="yellow")
+    if found.emergency and review is None:
+        output.show("An emergency; nothing was given yet.", style="yellow")
+    if review is not None:
+        output.show(f"An emergency. {_state_of(review)}", style="yellow", breaks=False)
     for approval in approvals:
         note = f": {approval.note}" if approval.note else ""
         output.show(
@@ -165,6 +177,19 @@ def _print(
                 f"  client-request-id {tried.client_request_id}",
                 breaks=False,
             )
+
+
+def _review(review: Review | None) -> dict[str, Any] | None:
+    return None if review is None else asdict(review)
+
+
+def _state_of(review: Review) -> str:
+    """A review in a line."""
+    if review.closed_at is None:
+        told = "" if review.told_at else f" {review.tell_problem or 'Nobody was told yet'}."
+        return f"Review {review.id} is open.{told}"
+    when = output.moment(review.closed_at)
+    return f"Review {review.id}: {review.finding}, {review.closed_by} at {when}: {review.reason}"
 
 
 def _approval(approval: Approval) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from entra_pipeline.provisioning.actions.base import Call, Handler, Seen
 from entra_pipeline.provisioning.actions.exchange import ListLink
 from entra_pipeline.provisioning.actions.groups import Link
 from entra_pipeline.provisioning.actions.licenses import License
+from entra_pipeline.provisioning.actions.owners import AppOwner
 from entra_pipeline.provisioning.actions.pim import Hold
 from entra_pipeline.provisioning.actions.roles import Role
 from entra_pipeline.provisioning.plans import Action
@@ -24,6 +25,8 @@ HANDLERS: Final[Mapping[Action, Handler]] = {
     Action.REMOVE_EXCHANGE_MEMBER: ListLink("member", adds=False),
     Action.ADD_EXCHANGE_OWNER: ListLink("owner", adds=True),
     Action.REMOVE_EXCHANGE_OWNER: ListLink("owner", adds=False),
+    Action.ADD_APP_OWNER: AppOwner(adds=True),
+    Action.REMOVE_APP_OWNER: AppOwner(adds=False),
     Action.ASSIGN_APP_ROLE: AppRole(adds=True),
     Action.REMOVE_APP_ROLE: AppRole(adds=False),
     Action.ASSIGN_ROLE: Role(adds=True),

@@ -12,6 +12,7 @@ from entra_pipeline.provisioning.drafts.base import Draft, Family, Task, segment
 from entra_pipeline.provisioning.drafts.exchange import Lists, is_list
 from entra_pipeline.provisioning.drafts.groups import Groups
 from entra_pipeline.provisioning.drafts.licenses import Licenses
+from entra_pipeline.provisioning.drafts.offboard import Offboardings
 from entra_pipeline.provisioning.drafts.pim import Holds
 from entra_pipeline.provisioning.drafts.roles import Roles
 from entra_pipeline.provisioning.ledger import Filed
@@ -46,6 +47,7 @@ _TASKS: Final[Mapping[str, Task]] = {
     "create_group": new_groups.NewGroups(),
     "revoke_sessions": accounts.EndSessions(),
     "revoke_mfa": accounts.RemoveAllMethods(),
+    "offboard": Offboardings(),
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from entra_pipeline.provisioning.ledger import Filed
-from entra_pipeline.provisioning.plans import Action, Condition, Inverse, Operation
+from entra_pipeline.provisioning.plans import Action, Change, Condition, Inverse, Operation
 from entra_pipeline.provisioning.reads import (
     SEGMENTS,
     Facts,
@@ -25,11 +25,15 @@ from entra_pipeline.provisioning.values import Grant, Revoke, Tier
 
 @dataclass(frozen=True)
 class Draft:
-    """Operations (positions still 0), or the reasons against it; warnings for who approves."""
+    """Operations (positions still 0), or the reasons against it; warnings for who approves.
+
+    `kept`: what was to be taken and cannot be, each with the reason.
+    """
 
     operations: tuple[Operation, ...] = ()
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    kept: tuple[Change, ...] = ()
 
 
 class Family(Protocol):

@@ -44,6 +44,7 @@ class Listed:
     expires_at: datetime | None
     ended_by: str | None
     changed_at: datetime
+    emergency: bool
 
 
 @dataclass(frozen=True)
@@ -318,4 +319,6 @@ def _listed(row: Any) -> Listed:
         expires_at=None if row.expires_at is None else moment(row.expires_at),
         ended_by=row.ended_by,
         changed_at=moment(row.changed_at),
+        # As canonical JSON has it: within a text its quotes would be escaped.
+        emergency='"emergency":true' in row.document,
     )

@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The migration that this program's tables are of."""
 
 metadata = sa.MetaData(
@@ -159,6 +159,29 @@ verifications = sa.Table(
     sa.Index(None, "operation_id", "at"),
 )
 
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, sa.ForeignKey("requests.id"), nullable=False, unique=True),
+    sa.Column("opened_at", Micros, nullable=False),
+    sa.Column("closed_at", Micros),
+    sa.Column("closed_by", sa.Text),
+    sa.Column("finding", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("told_at", Micros, comment="when the webhook took the alert"),
+    sa.Column("tell_at", Micros, comment="when to try next; null: told, or nothing to tell"),
+    sa.Column("tell_tries", sa.Integer, nullable=False, default=0),
+    sa.Column("tell_problem", sa.Text),
+    sa.Index(None, "closed_at", "id"),
+    sa.Index(
+        "ix_reviews_to_tell",
+        "tell_at",
+        sqlite_where=sa.text("tell_at IS NOT NULL"),
+        postgresql_where=sa.text("tell_at IS NOT NULL"),
+    ),
+)
+
 audit = sa.Table(
     "audit",
     metadata,
@@ -172,11 +195,14 @@ audit = sa.Table(
     sa.Index(None, "row", "seq"),
 )
 
-AUDITED: Final = (requests, plans, approvals, operations, attempts, verifications)
+AUDITED: Final = (requests, plans, approvals, operations, attempts, verifications, reviews)
 """Tables whose every row has to be what the audit says it became."""
 
-NOT_EVIDENCE: Final = frozenset({"claimed_by", "claimed_until"})
-"""Columns that say who works on a row just now: they change without a trace."""
+NOT_EVIDENCE: Final = frozenset(
+    {"claimed_by", "claimed_until", "told_at", "tell_at", "tell_tries", "tell_problem"}
+)
+"""Columns that say who works on a row just now, or has been told of it: they change without a
+trace."""
 
 
 def expired(now: int, states: Iterable[str]) -> sa.ColumnElement[bool]:

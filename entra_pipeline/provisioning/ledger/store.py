@@ -22,7 +22,7 @@ from entra_pipeline.provisioning.errors import (
     RequestError,
     TransitionError,
 )
-from entra_pipeline.provisioning.ledger import rows, schema
+from entra_pipeline.provisioning.ledger import reviewing, rows, schema
 from entra_pipeline.provisioning.ledger.database import Database, sqlite_url
 from entra_pipeline.provisioning.ledger.rows import Approval, Filed
 from entra_pipeline.provisioning.ledger.schema import micros
@@ -228,6 +228,8 @@ class Ledger:
                 )
                 if state is RequestState.APPROVED:
                     rows.move(tx, rows.filed(tx.connection, [filed.id])[0], state)
+            if state is RequestState.APPROVED:
+                reviewing.open_for(tx, found)
             return rows.filed(tx.connection, list(plan.requests))
 
     def _keep(self, tx: Transaction, batch_id: str, plan: Plan) -> None:
@@ -339,11 +341,11 @@ class Ledger:
                     rows.move(tx, filed, RequestState.APPROVED)
             return rows.filed(tx.connection, [filed.id for filed in waiting])
 
-    def cancel(self, key: str, by: Identity) -> Filed:
+    def cancel(self, key: str, by: Identity, reasons: Sequence[str] | None = None) -> Filed:
         """Take a request back that has not begun. TransitionError once it has."""
         with transaction(self.database, self.clock()) as tx:
             (filed,) = rows.filed(tx.connection, [key])
-            rows.move(tx, filed, RequestState.CANCELLED, by=by.key)
+            rows.move(tx, filed, RequestState.CANCELLED, reasons=reasons, by=by.key)
             return rows.filed(tx.connection, [key])[0]
 
     @staticmethod

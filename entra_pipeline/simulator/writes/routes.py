@@ -13,6 +13,7 @@ from entra_pipeline.simulator.keys import unquote_key
 from entra_pipeline.simulator.wire import Response
 from entra_pipeline.simulator.writes import (
     accounts,
+    app_owners,
     app_roles,
     credentials,
     group_objects,
@@ -56,6 +57,14 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "groups", group_objects.create),
     Route("PATCH", "groups/{}", group_objects.update),
     Route("DELETE", "groups/{}", group_objects.delete),
+    Route("POST", "applications/{}/owners/$ref", app_owners.add_to_application),
+    Route("DELETE", "applications/{}/owners/{}/$ref", app_owners.remove_from_application),
+    Route("POST", "servicePrincipals/{}/owners/$ref", app_owners.add_to_service_principal),
+    Route(
+        "DELETE",
+        "servicePrincipals/{}/owners/{}/$ref",
+        app_owners.remove_from_service_principal,
+    ),
     Route("POST", "servicePrincipals/{}/appRoleAssignedTo", app_roles.grant_from_resource),
     Route("DELETE", "servicePrincipals/{}/appRoleAssignedTo/{}", app_roles.revoke_from_resource),
     Route("POST", "users/{}/appRoleAssignments", app_roles.grant_to_user),
