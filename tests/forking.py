@@ -35,7 +35,12 @@ CONTEXT.set_forkserver_preload(
         "entra_pipeline.provisioning.applying",
         "entra_pipeline.provisioning.planning",
         "entra_pipeline.provisioning.service",
+        "entra_pipeline.simulator.generate",
+        "entra_pipeline.simulator.mutate",
+        "entra_pipeline.simulator.server",
         "tests.cli.program",
+        "tests.simulating",
+        "uvloop",
         "tests.forking_done",
     ]
 )
