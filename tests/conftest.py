@@ -39,7 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: looking through all of it for garbage takes time."""
+    """Simulators are forked. What is loaded by now stays: no use to look there for garbage."""
+    from entra_pipeline.simulator.process import start_by
+    from tests.simulating import forked
+
+    start_by(forked)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

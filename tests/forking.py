@@ -13,6 +13,17 @@ from typing import Final
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
+        # What a sync loads once it has begun: half a second's worth.
+        "dagster._core.executor.in_process",
+        "dagster._core.instance.runs",
+        "dagster._core.remote_representation.external",
+        "dagster._core.storage.legacy_storage",
+        "dagster._core.storage.noop_compute_log_manager",
+        "dagster._core.storage.root",
+        "dagster._core.storage.runs.sqlite",
+        "dagster._core.storage.schedules.sqlite",
+        "dagster._core.workspace.context",
+        "dagster._daemon.controller",
         "entra_pipeline.definitions",
         "entra_pipeline.cli.app",
         "entra_pipeline.cli.demo.questions",
@@ -35,7 +46,12 @@ CONTEXT.set_forkserver_preload(
         "entra_pipeline.provisioning.applying",
         "entra_pipeline.provisioning.planning",
         "entra_pipeline.provisioning.service",
+        "entra_pipeline.simulator.generate",
+        "entra_pipeline.simulator.mutate",
+        "entra_pipeline.simulator.server",
         "tests.cli.program",
+        "tests.simulating",
+        "uvloop",
         "tests.forking_done",
     ]
 )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,11 @@ from typing import Any, Literal
 from entra_pipeline.simulator.server import settings
 
 START_TIMEOUT_S = 180.0
+
+Ended = Callable[[], int | None]
+"""Asks a process for its exit code: None while it runs."""
+Start = Callable[[Sequence[str], Path], contextlib.AbstractContextManager[Ended]]
+"""Starts a simulator with these options, whose output goes to the file, and ends it."""
 
 
 class SimulatorDiedError(RuntimeError):
@@ -244,41 +249,47 @@ def running(
     with tempfile.TemporaryDirectory(prefix="entra-simulator-") as scratch:
         ready = Path(scratch) / "ready.json"
         output = Path(scratch) / "output"
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "entra_pipeline.simulator",
-                    *options,
-                    "--ready-file",
-                    str(ready),
-                    "--exit-with-stdin",
-                ],
-                # Closed when this process ends in any way: the simulator never outlives it.
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            document = _wait(process, ready, output, timeout_s)
+        with _start([*options, "--ready-file", str(ready), "--exit-with-stdin"], output) as ended:
+            document = _wait(ended, ready, output, timeout_s)
             yield Simulator(Info(**document), document)
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
 
 
-def _wait(
-    process: "subprocess.Popen[bytes]", ready: Path, output: Path, timeout_s: float
-) -> dict[str, Any]:
+@contextlib.contextmanager
+def in_an_interpreter(options: Sequence[str], output: Path) -> Iterator[Ended]:
+    """A simulator in an interpreter of its own: how they are started unless `start_by` is told."""
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "entra_pipeline.simulator", *options],
+            # Closed when this process ends in any way: the simulator never outlives it.
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process.poll
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+_start: Start = in_an_interpreter
+
+
+def start_by(start: Start) -> None:
+    """Start simulators another way from now on, for who starts so many that imports add up."""
+    global _start
+    _start = start
+
+
+def _wait(ended: Ended, ready: Path, output: Path, timeout_s: float) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if ready.exists():
             document: dict[str, Any] = json.loads(ready.read_bytes())
             return document
-        if process.poll() is not None:
+        if ended() is not None:
             break
         time.sleep(0.02)
     said = output.read_text(errors="replace")[-4000:]
