@@ -112,7 +112,7 @@ def test_follow_shows_events_as_they_are_heard(directory: DataDirectory) -> None
         assert found["id"] == "Directory_2"
         assert found["targets"] == ["one", "two"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     finally:
         process.kill()
         process.wait()
