@@ -26,6 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # The folders with few but long tests, which start whole processes.
 _LONG = ("orchestration", "cli", "faults", "oracle", "access", "extract")
+# Two minutes and a half of mostly waiting, in one test.
+_LONGEST = ("provisioning", "test_served.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         parts = item.path.parts
+        if parts[-2:] == _LONGEST:
+            return -1
         return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
 
     items.sort(key=place)
