@@ -26,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # The folders with few but long tests, which start whole processes.
 _LONG = ("orchestration", "cli", "faults", "oracle", "access", "extract")
+# Minutes of mostly waiting, for processes or for the pace at which audits may be read.
+_LONGEST = (
+    ("provisioning", "test_served.py"),
+    ("orchestration", "test_feed_served.py"),
+    ("provisioning", "test_drift_evidence.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         parts = item.path.parts
+        if parts[-2:] in _LONGEST:
+            return -1
         return next((n for n, name in enumerate(_LONG) if name in parts), len(_LONG))
 
     items.sort(key=place)

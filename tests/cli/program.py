@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,11 @@ def cli(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = 120,
+    before: Callable[[], object] | None = None,
 ) -> Done:
     """Run `entra-pipeline` with the arguments and wait for it.
+
+    `before` is called in its process, before the command begins.
 
     Raises TimeoutError, with what it said, when it takes longer than `timeout` seconds.
     """
@@ -60,7 +63,7 @@ def cli(
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name) / "out", Path(name) / "err"
         process = CONTEXT.Process(
-            target=_become, args=(arguments, given, cwd or Path.cwd(), out, err)
+            target=_become, args=(arguments, given, cwd or Path.cwd(), out, err, before)
         )
         process.start()
         process.join(timeout)
@@ -72,7 +75,12 @@ def cli(
 
 
 def _become(
-    arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path, out: Path, err: Path
+    arguments: tuple[str, ...],
+    env: Mapping[str, str],
+    cwd: Path,
+    out: Path,
+    err: Path,
+    before: Callable[[], object] | None,
 ) -> None:
     code = 70
     try:
@@ -84,6 +92,8 @@ def _become(
         os.environ.update(env)
         os.chdir(cwd)
         sys.argv = ["entra-pipeline", *arguments]
+        if before is not None:
+            before()
         main()
     except SystemExit as ended:
         code = int(ended.code or 0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from entra_pipeline.simulator.process import running
-from tests.cli.program import ROOT, cli, environment
+from tests.cli.program import cli
 
 # Nobody is left in the bin of so small a tenant.
 SHRINKS = ("--accept-shrink", "deleted_items")
@@ -23,22 +22,16 @@ def test_a_backup_taken_during_a_sync_restores_what_was_lost(tmp_path: Path) -> 
         assert cli("sync", env=env, cwd=tmp_path).code == 0
         before = cli("export", "users", env=env).out
         tenant.mutate(1, 80)
-        sync = subprocess.Popen(
-            [sys.executable, "-m", "entra_pipeline.cli", "sync", "--full", *SHRINKS],
-            env={"PYTHONPATH": str(ROOT), **environment(**env)},
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
+        with ThreadPoolExecutor(1) as elsewhere:
+            full = ("sync", "--full", *SHRINKS)
+            sync = elsewhere.submit(cli, *full, env=env, cwd=tmp_path)
             while not _runs(data):
-                assert sync.poll() is None
+                assert not sync.done()
                 time.sleep(0.05)
             done = cli("backup", str(copy), "--json", env=env, cwd=tmp_path)
             assert done.code == 0, done.out
             assert done.json["tables"] > 20
-        finally:
-            assert sync.wait(timeout=120) == 0
+            assert sync.result().code == 0
         shutil.rmtree(data)
         # Restoring is putting the copy where the data directory was.
         shutil.copytree(copy, data, symlinks=True)

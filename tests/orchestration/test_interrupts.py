@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -16,39 +18,8 @@ import pytest
 from entra_pipeline.lake import Books, DataDirectory, Outcome
 from entra_pipeline.settings import Settings
 from entra_pipeline.simulator.process import Simulator
+from tests.cli.program import Done, cli
 from tests.support import settings_for
-
-# The command, which is sent a signal as soon as its main thread is inside a function (whose name
-# and file are given), or after so many seconds.
-INTERRUPTED = """
-import os, signal, sys, threading, time
-
-def send(main, number, name, file):
-    if not file:
-        time.sleep(float(name))
-    while file:
-        try:
-            frame = sys._current_frames().get(main)
-            while frame:
-                code, frame = frame.f_code, frame.f_back
-                if code.co_name == name and code.co_filename.endswith(file):
-                    return now(number)
-        except Exception as error:  # the frames of a thread that runs change while they are read
-            print("looks again:", repr(error), file=sys.stderr, flush=True)
-        time.sleep(0.001)
-    now(number)
-
-def now(number):
-    print("sent", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), number)
-
-from entra_pipeline.cli import main
-number, name, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-here = threading.main_thread().ident
-threading.Thread(target=send, args=(here, number, name, file), daemon=True).start()
-sys.argv = ["entra-pipeline", "sync"]
-main()
-"""
 
 # An interrupt that DuckDB answers with an error of its own. The main thread is in the query when
 # it comes: the query takes about a second.
@@ -79,41 +50,56 @@ def _listening() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended that was sent a signal."""
+def _watched(number: signal.Signals, name: str, file: str) -> None:
+    """Have this process sent the signal as soon as its main thread is inside the function.
 
-    code: int
-    said: str
-    printed: str
+    Without a file the name is a number of seconds, after which it is sent.
+    """
+    _listening()
+    # What an interpreter that is started does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Thread(target=_send, args=(main, number, name, file), daemon=True).start()
+
+
+def _send(main: int, number: signal.Signals, name: str, file: str) -> None:
+    if not file:
+        time.sleep(float(name))
+    while file:
+        try:
+            if _inside(main, name, file):
+                break
+        except Exception as error:  # the frames of a thread that runs change while they are read
+            print("looks again:", repr(error), file=sys.stderr, flush=True)
+        time.sleep(0.001)
+    print("sent", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), number)
+
+
+def _inside(thread: int, name: str, file: str) -> bool:
+    frame = sys._current_frames().get(thread)
+    while frame:
+        code, frame = frame.f_code, frame.f_back
+        if code.co_name == name and code.co_filename.endswith(file):
+            return True
+    return False
 
 
 def interrupted(
-    settings: Settings, tenant: Simulator, number: signal.Signals, *moment: str
-) -> Ended:
+    settings: Settings, tenant: Simulator, number: signal.Signals, name: str, file: str
+) -> Done:
     """Sync in a process of its own, which is sent a signal at the moment."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(int(number)), *moment],
-        env={
-            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            **tenant.settings_env(),
-            "ENTRA_DATA_DIR": str(settings.data_dir),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=_listening,
-    )
-    return Ended(done.returncode, done.stderr, done.stdout)
+    env = {**tenant.settings_env(), "ENTRA_DATA_DIR": str(settings.data_dir)}
+    return cli("sync", env=env, before=partial(_watched, number, name, file))
 
 
-def check_what_is_left(settings: Settings, ended: Ended) -> None:
+def check_what_is_left(settings: Settings, ended: Done) -> None:
     """What must hold whenever the signal came."""
-    assert ended.code in (0, 130), ended.said
-    assert "Traceback" not in ended.said
+    assert ended.code in (0, 130), ended.err
+    assert "Traceback" not in ended.err
     if not settings.data_dir.exists():
-        assert "Interrupted." in ended.said
+        assert "Interrupted." in ended.err
         return
     directory = DataDirectory.existing(settings.data_dir)
     assert not directory.is_locked()
@@ -122,9 +108,9 @@ def check_what_is_left(settings: Settings, ended: Ended) -> None:
     assert list(directory.warehouses.glob("stage*")) == []
     if ended.code == 0:
         assert outcomes == [Outcome.SUCCEEDED]
-        assert "Sync succeeded" in ended.printed
+        assert "Sync succeeded" in ended.out
     else:
-        assert "Interrupted." in ended.said
+        assert "Interrupted." in ended.err
         assert directory.warehouse_link.exists() == (Outcome.SUCCEEDED in outcomes)
 
 
@@ -166,8 +152,8 @@ def test_an_interrupted_sync_says_so_and_ends_in_order(
     settings: Settings, tenant: Simulator, number: signal.Signals, name: str, file: str
 ) -> None:
     ended = interrupted(settings, tenant, number, name, file)
-    assert ended.said.count("sent") == 1
-    assert ended.code == 130, ended.said
+    assert ended.err.count("sent") == 1
+    assert ended.code == 130, ended.err
     check_what_is_left(settings, ended)
     assert dg.DagsterRunStatus.SUCCESS not in runs(settings)
 
@@ -176,8 +162,8 @@ def test_a_sync_that_is_interrupted_when_it_is_done_has_done_everything(
     settings: Settings, tenant: Simulator
 ) -> None:
     ended = interrupted(settings, tenant, signal.SIGTERM, "job_success", "core/events/__init__.py")
-    assert ended.said.count("sent") == 1
-    assert ended.code == 0, ended.said
+    assert ended.err.count("sent") == 1
+    assert ended.code == 0, ended.err
     check_what_is_left(settings, ended)
     assert runs(settings) == [dg.DagsterRunStatus.SUCCESS]
 
@@ -186,7 +172,7 @@ def test_an_interrupt_before_the_command_has_begun_is_told_in_the_same_way(
     settings: Settings, tenant: Simulator
 ) -> None:
     ended = interrupted(settings, tenant, signal.SIGTERM, "get_command", "typer/main.py")
-    assert ended.said == "sent\nInterrupted.\n"
+    assert ended.err == "sent\nInterrupted.\n"
     assert ended.code == 130
     assert not settings.data_dir.exists()
 
