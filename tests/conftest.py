@@ -8,6 +8,7 @@ process and only to be read. A test that syncs, mutates or spoils makes its own 
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Leave the long counts out unless somebody asks by -m."""
     if not config.option.markexpr:
         config.option.markexpr = "not soak"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in the background so, and whatever the tests start inherits it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # The folders with few but long tests, which start whole processes.

@@ -148,7 +148,7 @@ def test_what_happened_while_nobody_listened_is_caught_up(rig: Rig, feed: Feed) 
 def test_a_log_without_end_is_heard_in_parts_and_from_the_latest(
     rig: Rig,
 ) -> None:
-    with running(users=30, groups=12, seed=2, audits_per_day=240_000, audit_days=1) as simulator:
+    with running(users=30, groups=12, seed=2, audits_per_day=2_400_000, audit_days=1) as simulator:
         busy = Rig(simulator, Path(rig.settings.data_dir).parent / "busy")
         book = Feed(DataDirectory.existing(busy.settings.data_dir))
         client = GraphClient.from_settings(busy.settings, windows=UNPACED)

@@ -238,7 +238,7 @@ def leaver(sim: Simulator) -> tuple[Any, list[str]]:
         "update_user": 1,
         "revoke_sessions": 1,
         "delete_method": sum("password" not in row["@odata.type"] for row in methods),
-        "add_group_owner": len(found.last_owned),
+        "add_group_owner": sum({*tenant.owners.get(each, ())} == {found.id} for each in joined),
         "remove_app_role": len(roles),
         "remove_group_owner": sum(found.id in tenant.owners.get(each, ()) for each in joined),
         "remove_group_member": sum(found.id in tenant.members.get(each, ()) for each in joined),
