@@ -33,7 +33,7 @@ demo: $(PROJECT_STAMP) ## a simulated tenant, synced, and five questions answere
 
 .PHONY: test
 test: lint ## lint, types and the whole suite at small counts
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not soak" --durations 15
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak" --durations 15
 
 .PHONY: lint
 lint: $(PROJECT_STAMP) ## ruff and mypy alone
