@@ -14,11 +14,10 @@ do their part for what changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -49,6 +48,7 @@ _SOURCES = (
     "role_pim",
     "group_pim",
     "named_ids",
+    "all_named_ids",
     "listed_principals",
 )
 _KINDS: dict[str, Mapping[str, str]] = {}
@@ -116,26 +116,27 @@ def refresh(
     syncs: Iterable[SyncRecord] = (),
     now: datetime | None = None,
     longest: timedelta | None = None,
-    ledger: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    beside: Callable[[], Mapping[str, Sequence[str]]] = dict,
 ) -> bool:
     """Start a stage from the published warehouse and what changed in the lake since.
 
     False, and no stage, when that cannot be done, would not be cheaper than `load`, or when the
-    last whole build is longer ago than `longest`: the log says why. `ledger`: the files of the
-    tables beside those of Graph (`tables.BESIDE`). The steps that follow are
-    those of a whole build.
+    last whole build is longer ago than `longest`: the log says why. `beside`: gives the files of
+    the tables beside those of Graph (`tables.BESIDE`); called when they are needed, which is late.
+    The steps that follow are those of a whole build.
     """
     _clear(stage)
     times = reading_times(statuses, now)
     oldest = None if longest is None else (now or datetime.now(UTC)) - longest
     if not refreshing.begin(stage, published, lake, statuses, times, built_after=oldest):
         return False
+    files = beside()
     with writing(stage) as connection:
         for name in (*_BOOKS, "internal.reading_times"):
             connection.execute(f"DELETE FROM {name}")
         for name in tables.BESIDE:
             connection.execute(f"DELETE FROM {name}")
-            if paths := ledger.get(name):
+            if paths := files.get(name):
                 listed = ", ".join(map(literal, paths))
                 connection.execute(
                     f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet([{listed}])"
@@ -197,6 +198,7 @@ def grants(stage: Path) -> int:
                 refreshing.grants(connection)
         else:
             connection.execute("CREATE TEMP VIEW holds AS SELECT * FROM internal.direct_holds")
+            connection.execute("CREATE TEMP VIEW licensed_users AS SELECT * FROM internal.licensed")
             connection.execute(script("grants"))
             connection.execute(script("holds"))
         return _count(connection, "internal.grants") + _count(
@@ -260,7 +262,7 @@ def counts(stage: Path) -> int:
         if refreshing.is_under_way(connection):
             if not refreshing.has_work(connection):
                 return _count(connection, "internal.counts")
-            connection.execute("DROP TABLE internal.counts")
+            return refreshing.counts(connection)
         return counting.count(connection)
 
 

@@ -18,6 +18,8 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from entra_pipeline.access.engine import script
+
 Numbers = npt.NDArray[np.int32]
 
 # What sql/sources.sql calls reach.
@@ -51,18 +53,22 @@ class _Lists:
 
 
 class _Tenant:
-    """Members of groups, by state, and groups inside groups."""
+    """Members of groups, by state, and groups inside groups; `some`: of those to be counted."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        members = "SELECT m.group_ix, m.member_ix FROM internal.members_by_group m"
-        nesting = "SELECT group_ix, member_ix FROM internal.nesting"
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, some: bool) -> None:
+        def within(table: str) -> str:
+            only = "SEMI JOIN counted_groups c ON c.group_ix = m.group_ix" if some else ""
+            return f"SELECT m.group_ix, m.member_ix FROM internal.{table} m {only}"
+
+        members = within("members_by_group")
         # People stands for everything that is not a group.
         self.people = [
             _Lists.query(connection, f"{members} WHERE NOT m.is_group AND m.state = {state}")
             for state in (0, 1)
         ]
         self.groups = [
-            _Lists.query(connection, f"{nesting} WHERE state = {state}") for state in (0, 1)
+            _Lists.query(connection, f"{within('nesting')} WHERE m.state = {state}")
+            for state in (0, 1)
         ]
         self.may_be_licensed = _Lists.query(
             connection,
@@ -70,14 +76,12 @@ class _Tenant:
             " WHERE m.state = 1 AND p.kind IN ('user', 'guest')",
         )
         self.licensed = _Lists.query(
-            connection, "SELECT eix, user_ix FROM internal.licensed_by_entitlement"
+            connection,
+            f"SELECT h.eix, h.user_ix FROM internal.licensed_by_entitlement h {_only(some)}",
         )
         # Groups that reach a group over active hops alone, and those over any eligible one.
         self.inside = [
-            _Lists.query(
-                connection,
-                f"SELECT group_ix, member_ix FROM internal.closure WHERE state = {state}",
-            )
+            _Lists.query(connection, f"{within('closure')} WHERE m.state = {state}")
             for state in (0, 1)
         ]
 
@@ -119,30 +123,54 @@ class _Distinct:
 
 
 def count(connection: duckdb.DuckDBPyConnection) -> int:
-    """Fill `internal.counts`, one row per entitlement; returns how many."""
-    tenant = _Tenant(connection)
+    """Make `internal.counts`, one row per entitlement; returns how many."""
+    connection.execute(
+        "CREATE TABLE internal.counts (eix INTEGER, direct_active BIGINT, direct_eligible BIGINT, "
+        "effective_active BIGINT, effective_eligible BIGINT)"
+    )
+    return _count(connection, some=False)
+
+
+def recount(connection: duckdb.DuckDBPyConnection) -> int:
+    """The same where the counts of all but the entitlements in `counted` (eix) still hold.
+
+    Rows of entitlements that are gone go. The caller says what is to be counted; of which groups
+    the members have to be known for that, follows.
+    """
+    connection.execute(script("counted_groups"))
+    connection.execute("DELETE FROM internal.counts n USING counted d WHERE d.eix = n.eix")
+    connection.execute(
+        "DELETE FROM internal.counts WHERE eix NOT IN (SELECT eix FROM internal.entitlements)"
+    )
+    return _count(connection, some=True)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, *, some: bool) -> int:
+    tenant = _Tenant(connection, some=some)
     ((entitlements, principals),) = connection.execute(
         "SELECT (SELECT coalesce(max(eix), -1) + 1 FROM internal.entitlements),"
         " (SELECT coalesce(max(ix), 0) + 1 FROM internal.principals)"
     ).fetchall()
     direct = np.zeros((2, entitlements), np.int64)
-    counted = connection.execute(_DIRECT).fetchnumpy()
+    counted = connection.execute(_DIRECT.format(only=_only(some))).fetchnumpy()
     direct[counted["state"], counted["eix"]] = counted["number"]
     distinct = _Distinct(principals)
     effective = direct.copy()
     for eix, group in _numbers(
         connection,
-        "SELECT eix, group_ix FROM internal.entitlements"
-        " WHERE group_ix IN (SELECT group_ix FROM internal.closure)",
+        f"SELECT h.eix, h.group_ix FROM internal.entitlements h {_only(some)}"
+        " WHERE h.group_ix IN (SELECT group_ix FROM internal.closure)",
     ):
         _put(effective, eix, distinct, tenant.all_members(group, 0))
     held = [
         _Lists.query(
-            connection, f"SELECT eix, pix FROM internal.holds_by_entitlement WHERE state = {state}"
+            connection,
+            f"SELECT h.eix, h.pix FROM internal.holds_by_entitlement h {_only(some)}"
+            f" WHERE h.state = {state}",
         )
         for state in (0, 1)
     ]
-    for eix, holders in _passed_on(connection).items():
+    for eix, holders in _passed_on(connection, some=some).items():
         lists = [(state, held[state].of(eix)) for state in (0, 1)]
         _put(effective, eix, distinct, chain(lists, _reached(tenant, eix, holders)))
     connection.register(
@@ -157,20 +185,25 @@ def count(connection: duckdb.DuckDBPyConnection) -> int:
     )
     # Numbers of entitlements that are gone are not given out again: there are gaps.
     connection.execute(
-        "CREATE TABLE internal.counts AS SELECT g.* FROM given g "
-        "SEMI JOIN internal.entitlements e ON e.eix = g.eix ORDER BY g.eix"
+        "INSERT INTO internal.counts SELECT h.* FROM given h "
+        f"SEMI JOIN internal.entitlements e ON e.eix = h.eix {_only(some)} ORDER BY h.eix"
     )
     connection.unregister("given")
     ((number,),) = connection.execute("SELECT count(*) FROM internal.counts").fetchall()
     return int(number)
 
 
+def _only(some: bool) -> str:
+    """What keeps a query of `h` to the entitlements that are to be counted, if not all are."""
+    return "SEMI JOIN counted d ON d.eix = h.eix" if some else ""
+
+
 # Direct holds, and direct members of groups; a group that is its own member says nothing.
 _DIRECT = """
-SELECT eix, state, count(*) AS number FROM internal.holds_by_entitlement GROUP BY ALL
+SELECT h.eix, h.state, count(*) AS number FROM internal.holds_by_entitlement h {only} GROUP BY ALL
 UNION ALL
-SELECT e.eix, m.state, count(*)
-FROM internal.members_by_group m JOIN internal.entitlements e ON e.group_ix = m.group_ix
+SELECT h.eix, m.state, count(*)
+FROM internal.members_by_group m JOIN internal.entitlements h ON h.group_ix = m.group_ix {only}
 WHERE m.member_ix <> m.group_ix
 GROUP BY ALL
 """
@@ -203,12 +236,14 @@ def _put(
         effective[state, eix] = distinct.count(by_state[state])
 
 
-def _passed_on(connection: duckdb.DuckDBPyConnection) -> dict[int, list[tuple[int, int, int]]]:
+def _passed_on(
+    connection: duckdb.DuckDBPyConnection, *, some: bool
+) -> dict[int, list[tuple[int, int, int]]]:
     """By entitlement, the groups that hold it and pass it on: group, state, reach."""
     found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for eix, group, state, reach in _numbers(
         connection,
-        "SELECT h.eix, h.pix, h.state, h.reach FROM internal.holds_by_entitlement h"
+        f"SELECT h.eix, h.pix, h.state, h.reach FROM internal.holds_by_entitlement h {_only(some)}"
         " JOIN internal.principals p ON p.ix = h.pix WHERE p.is_group AND h.reach > 0",
     ):
         found[eix].append((group, state, reach))

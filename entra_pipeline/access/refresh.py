@@ -28,6 +28,7 @@ import duckdb
 import pyarrow as pa
 
 from entra_pipeline import tables
+from entra_pipeline.access import counts as counting
 from entra_pipeline.access.edition import edition
 from entra_pipeline.access.engine import hold, quote, script, writing
 from entra_pipeline.lake import CommitInfo, TableStatus
@@ -173,6 +174,11 @@ def entitlements(connection: duckdb.DuckDBPyConnection) -> None:
 def grants(connection: duckdb.DuckDBPyConnection) -> None:
     """Direct holds, of what changed."""
     connection.execute("CREATE TEMP VIEW holds AS SELECT * FROM touched.holds")
+    # Of a group's licence that one user's row is about, not all who have it.
+    connection.execute(
+        "CREATE TEMP VIEW licensed_users AS SELECT l.* FROM internal.licensed l "
+        "SEMI JOIN touched.pairs t ON t.resource_id = l.sku_id AND t.principal_id = l.user_id"
+    )
     connection.execute(script("grants"))
     with _names(connection, "part"):
         connection.execute(script("refresh_grants"))
@@ -183,6 +189,13 @@ def forget_closure(connection: duckdb.DuckDBPyConnection) -> None:
     for form, name in _stored(connection, "closure", "condensed_closure", "components"):
         connection.execute(f"DROP {form} internal.{name}")
     connection.execute("DROP TABLE IF EXISTS internal.component_members")
+
+
+def counts(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many hold each entitlement, counted anew where that may be others. Returns how many
+    entitlements there are."""
+    connection.execute(script("refresh_counts"))
+    return counting.recount(connection)
 
 
 def forget_usage(connection: duckdb.DuckDBPyConnection) -> None:

@@ -12,6 +12,7 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -283,19 +284,22 @@ class Sync:
         link = self.directory.warehouse_link
         longest = timedelta(days=self.settings.full_read_days)
         lists, status = self._exchange()
-        ledger = {**self._ledger(), **lists}
         statuses = {**self.known(), status.table: status}
-        if self.follows and build.refresh(
-            self.stage,
-            link,
-            self.lake,
-            statuses,
-            syncs=records,
-            longest=longest,
-            ledger=ledger,
-        ):
-            return True
-        files = {**self.files(), **ledger}
+        # What changed in the ledger and why grants changed is found out meanwhile. Whatever happens
+        # here, that is waited for: it writes, and the lock is not let go of before.
+        with ThreadPoolExecutor(1, "ledger") as pool:
+            ledger = pool.submit(self._ledger)
+            if self.follows and build.refresh(
+                self.stage,
+                link,
+                self.lake,
+                statuses,
+                syncs=records,
+                longest=longest,
+                beside=lambda: {**ledger.result(), **lists},
+            ):
+                return True
+            files = {**self.files(), **ledger.result(), **lists}
         build.load(self.stage, files, statuses, syncs=records, lake=self.lake)
         return False
 

@@ -1,4 +1,4 @@
--- Direct holds (given as `holds`) in numbers: with all that is known of each, and lean for the walks.
+-- Direct holds (given as `holds`, and `licensed_users`) in numbers: with all that is known of each, and lean for the walks.
 
 CREATE TEMP VIEW made_grants AS
 SELECT e.eix, p.ix AS pix, h.state, h.reach, h.start_date_time, h.end_date_time,
@@ -16,7 +16,7 @@ LEFT JOIN internal.principals o ON o.id = h.on_behalf_of;
 -- lags behind membership, fails for some, and skips everything that is not a user.
 CREATE TEMP VIEW made_licensed AS
 SELECT DISTINCT e.eix, u.ix AS user_ix, g.ix AS group_ix
-FROM internal.licensed l
+FROM licensed_users l
 JOIN internal.entitlements e ON e.entitlement_id = 'license:' || l.sku_id
 JOIN internal.principals u ON u.id = l.user_id
 JOIN internal.principals g ON g.id = l.group_id

@@ -6,12 +6,7 @@ SELECT eix, pix, state, reach FROM new_grants GROUP BY ALL ORDER BY eix, pix, st
 INSERT INTO internal.holds_by_principal
 SELECT pix, eix, state, reach FROM new_grants GROUP BY ALL ORDER BY pix, eix, state;
 
-CREATE TEMP TABLE new_licensed AS
-SELECT l.*
-FROM made_licensed l
-JOIN internal.entitlements e ON e.eix = l.eix
-JOIN internal.principals p ON p.ix = l.user_ix
-SEMI JOIN touched.pairs t ON t.resource_id = e.resource_id AND t.principal_id = p.id;
+CREATE TEMP TABLE new_licensed AS SELECT * FROM made_licensed;
 INSERT INTO internal.licensed_by_entitlement SELECT * FROM new_licensed ORDER BY ALL;
 INSERT INTO internal.licensed_by_principal
 SELECT user_ix, eix, group_ix FROM new_licensed ORDER BY ALL;

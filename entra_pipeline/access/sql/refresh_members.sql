@@ -1,10 +1,17 @@
 -- The rows of touched principals replaced, and their memberships put back (see refresh_principals).
 CREATE TEMP TABLE were_groups AS
-SELECT p.ix, p.is_group FROM internal.principals p SEMI JOIN touched.ids t ON t.ix = p.ix;
+SELECT p.ix, p.is_group, p.kind FROM internal.principals p SEMI JOIN touched.ids t ON t.ix = p.ix;
 
 DELETE FROM internal.principals p USING touched.ids t WHERE t.ix = p.ix;
 INSERT INTO internal.principals
 SELECT t.ix, n.* FROM (FROM listed UNION ALL FROM unlisted) n JOIN touched.ids t ON t.id = n.id;
+
+CREATE TABLE touched.other_kinds AS
+SELECT t.ix
+FROM touched.ids t
+LEFT JOIN were_groups w ON w.ix = t.ix
+LEFT JOIN internal.principals p ON p.ix = t.ix
+WHERE p.is_group IS DISTINCT FROM w.is_group OR p.kind IS DISTINCT FROM w.kind;
 
 -- What a principal is may have come to light only now, for memberships that did not change too.
 UPDATE internal.members_by_group SET is_group = n.is_group

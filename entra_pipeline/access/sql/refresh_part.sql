@@ -41,9 +41,12 @@ SELECT r.* FROM main.oauth2_permission_grants r SEMI JOIN touched.pairs t
     ON t.resource_id = r.resource_id AND t.principal_id = r.client_id;
 -- A group's licence is told by the group and by its members.
 CREATE VIEW part.license_assignments AS
+SELECT r.* FROM main.license_assignments r SEMI JOIN touched.pairs t
+    ON t.resource_id = r.sku_id AND t.principal_id = r.user_id
+UNION ALL
 SELECT r.* FROM main.license_assignments r
-WHERE (r.sku_id, r.user_id) IN (SELECT (resource_id, principal_id) FROM touched.pairs)
-   OR (r.sku_id, r.source_group_id) IN (SELECT (resource_id, principal_id) FROM touched.pairs);
+SEMI JOIN touched.pairs t ON t.resource_id = r.sku_id AND t.principal_id = r.source_group_id
+ANTI JOIN touched.pairs u ON u.resource_id = r.sku_id AND u.principal_id = r.user_id;
 CREATE VIEW part.groups AS
 SELECT r.* FROM main.groups r SEMI JOIN touched.pairs t ON t.principal_id = r.id;
 

@@ -43,7 +43,7 @@ CREATE TEMP TABLE missing AS
 SELECT t.id, t.ix FROM touched.ids t ANTI JOIN listed l ON l.id = t.id;
 
 CREATE TEMP TABLE dangling AS
-SELECT n.id, n.kind FROM internal.named_ids n SEMI JOIN missing t ON t.id = n.id
+SELECT n.id, n.kind FROM internal.all_named_ids n SEMI JOIN missing t ON t.id = n.id
 UNION
 SELECT t.id, 'group'
 FROM missing t

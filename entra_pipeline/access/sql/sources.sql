@@ -25,8 +25,9 @@ UNION ALL
 SELECT id, 'contact', coalesce(display_name, mail), NULL, 'contacts', NULL, mail, NULL, false
 FROM contacts;
 
--- Every id that another table names as a principal or as a group, with the kind it is said to be.
-CREATE VIEW internal.named_ids AS
+-- Every id that another table names as a principal or as a group, with the kind it is said to be:
+-- as often as it is named.
+CREATE VIEW internal.all_named_ids AS
 SELECT id, kind FROM (
     SELECT owner_id AS id, owner_kind AS kind FROM group_owners
     UNION ALL SELECT group_id, 'group' FROM group_owners
@@ -51,8 +52,9 @@ SELECT id, kind FROM (
     UNION ALL SELECT user_id, 'user' FROM license_assignments
     UNION ALL SELECT source_group_id, 'group' FROM license_assignments
 )
-WHERE id <> ''
-GROUP BY ALL;
+WHERE id <> '';
+
+CREATE VIEW internal.named_ids AS SELECT id, kind FROM internal.all_named_ids GROUP BY ALL;
 
 -- PIM instances that count: held directly (the others are derived from a group's) and not expired
 -- when the table was read. Several current instances of one hold overlap into one window.
