@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -319,14 +319,7 @@ def _take_over(
     key = ", ".join(quote(column) for column in table.key)
     same = " AND ".join(f"t.{quote(column)} = g.{quote(column)}" for column in table.key)
     wanted = ["operation", *(column.name for column in table.columns)]
-    order = pa.array(range(changes.num_rows), pa.int64())
-    connection.register("given", changes.select(wanted).append_column("place", order))
-    # Of several changes of one row the last one counts.
-    connection.execute(
-        f"CREATE TEMP TABLE changed AS SELECT operation, {columns} FROM given "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY place DESC) = 1"
-    )
-    connection.unregister("given")
+    connection.register("changed", _last_of_each(table.key, changes.select(wanted)))
     if table.name == IN_NUMBERS:
         connection.execute(
             f"CREATE TABLE touched.{name} AS "
@@ -343,7 +336,14 @@ def _take_over(
                 f"INSERT INTO {target}.{name} ({columns}) SELECT {columns} FROM changed "
                 f"WHERE operation <> 'delete' ORDER BY {key}"
             )
-    connection.execute("DROP TABLE changed")
+    connection.unregister("changed")
+
+
+def _last_of_each(key: Sequence[str], changes: pa.Table) -> pa.Table:
+    """Of several changes of one row the last one, which is the one that counts."""
+    order = changes.select(key).append_column("place", pa.array(range(changes.num_rows)))
+    last = order.group_by(list(key)).aggregate([("place", "max")]).column("place_max")
+    return changes if len(last) == changes.num_rows else changes.take(last)
 
 
 def _expired(connection: duckdb.DuckDBPyConnection, reading_times: Mapping[str, datetime]) -> None:

@@ -246,13 +246,20 @@ def _found(key: Sequence[str], rows: pa.Table, few: pa.Table) -> tuple[Places, M
     columns: list[Any] = [rows.column(name) for name in key]
     places = np.zeros(few.num_rows, np.int64)
     there = np.zeros(few.num_rows, np.bool_)
+    if not few.num_rows:
+        return places, there
 
     def at(row: int) -> tuple[Any, ...]:
         return tuple(column[row].as_py() for column in columns)
 
-    place = 0
+    # Where the value of the first column begins and ends: only between is the whole key looked at.
+    first, wanted_first = columns[0], few.column(key[0])
+    starts = pc.search_sorted(first, wanted_first, side="left").to_numpy().tolist()
+    ends = pc.search_sorted(first, wanted_first, side="right").to_numpy().tolist()
     for number, wanted in enumerate(zip(*few.select(key).to_pydict().values(), strict=True)):
-        place = bisect.bisect_left(range(rows.num_rows), wanted, lo=place, key=at)
+        place = bisect.bisect_left(
+            range(rows.num_rows), wanted, lo=starts[number], hi=ends[number], key=at
+        )
         places[number] = place
         there[number] = place < rows.num_rows and at(place) == wanted
     return places, there

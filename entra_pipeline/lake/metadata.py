@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from deltalake import CommitProperties
 
 from entra_pipeline.lake.errors import LakeError
 
+_KEPT: Final = 256  # commits whose words are remembered: those of now, of every table there is
 _METADATA: Final = "entra_pipeline"
 
 
@@ -117,41 +119,48 @@ def load(root: Path, name: str, version: int) -> CommitInfo:
     """
     path = root / name / "_delta_log" / f"{version:020}.json"
     try:
-        with path.open("rb") as lines:
-            actions = (json.loads(line) for line in lines)
-            said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
-        said = said[_METADATA]
-        as_of = datetime.fromisoformat(said["as_of"])
-        first = _moment(said, "first_as_of", as_of)
-        return CommitInfo(
-            table=name,
-            version=version,
-            rows=said["rows"],
-            sync_id=said["sync_id"],
-            as_of=as_of,
-            declaration=said["declaration"],
-            digest=said["digest"],
-            cursor=said["cursor"],
-            full_as_of=_moment(said, "full_as_of", as_of),
-            first_as_of=first,
-            known_since=_moment(said, "known_since", first),
-            changed_as_of=_moment(said, "changed_as_of", first),
-            changes_version=said.get("changes_version"),
-            changes_since=said.get("changes_since", 0),
-            checkpoints=tuple(
-                Checkpoint(
-                    datetime.fromisoformat(c["at"]),
-                    tuple(c["files"]) if "files" in c else (c["file"],),
-                )
-                for c in said.get("checkpoints", [])
-            ),
-            files=_files(said),
-        )
+        written = path.stat()
+        return _loaded(path, (written.st_ino, written.st_mtime_ns, written.st_size), name, version)
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise LakeError(
             f"table {name} in {root}: version {version} was not committed by this program "
             f"({type(error).__name__}); move the folder away and sync again"
         ) from error
+
+
+@lru_cache(maxsize=_KEPT)
+def _loaded(path: Path, _file: tuple[int, ...], name: str, version: int) -> CommitInfo:
+    """The same from the file, which is asked for many times in a sync and never changes."""
+    with path.open("rb") as lines:
+        actions = (json.loads(line) for line in lines)
+        said: dict[str, Any] = next(a["commitInfo"] for a in actions if "commitInfo" in a)
+    said = said[_METADATA]
+    as_of = datetime.fromisoformat(said["as_of"])
+    first = _moment(said, "first_as_of", as_of)
+    return CommitInfo(
+        table=name,
+        version=version,
+        rows=said["rows"],
+        sync_id=said["sync_id"],
+        as_of=as_of,
+        declaration=said["declaration"],
+        digest=said["digest"],
+        cursor=said["cursor"],
+        full_as_of=_moment(said, "full_as_of", as_of),
+        first_as_of=first,
+        known_since=_moment(said, "known_since", first),
+        changed_as_of=_moment(said, "changed_as_of", first),
+        changes_version=said.get("changes_version"),
+        changes_since=said.get("changes_since", 0),
+        checkpoints=tuple(
+            Checkpoint(
+                datetime.fromisoformat(c["at"]),
+                tuple(c["files"]) if "files" in c else (c["file"],),
+            )
+            for c in said.get("checkpoints", [])
+        ),
+        files=_files(said),
+    )
 
 
 def _listed(files: tuple[StoredFile, ...] | None) -> dict[str, Any]:

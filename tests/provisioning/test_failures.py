@@ -185,7 +185,7 @@ def once(stage: Stage, matrix: Matrix, kind: Kind, trouble: Callable[[Stage, str
     stage.clock.advance(seconds=121)
     stage.run([filed.id])
     ended = stage.ledger.request(filed.id)
-    went = [(step.operation.identity, step.state, step.error) for step in steps(stage, filed)]
+    went = [(step.operation.identity, step.state, step.result) for step in steps(stage, filed)]
     assert ended.state is RequestState.DONE, (ended.reasons, went)
     made = [kind for kind, _, _ in stage.effects()]
     # Of an offboarding, what waits for something to show comes after what need not.
