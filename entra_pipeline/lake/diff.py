@@ -254,8 +254,9 @@ def _found(key: Sequence[str], rows: pa.Table, few: pa.Table) -> tuple[Places, M
 
     # Where the value of the first column begins and ends: only between is the whole key looked at.
     first, wanted_first = columns[0], few.column(key[0])
-    starts = pc.search_sorted(first, wanted_first, side="left").to_numpy().tolist()
-    ends = pc.search_sorted(first, wanted_first, side="right").to_numpy().tolist()
+    search: Callable[..., Any] = pc.search_sorted  # type: ignore[attr-defined] # not in its stubs
+    starts = search(first, wanted_first, side="left").to_numpy().tolist()
+    ends = search(first, wanted_first, side="right").to_numpy().tolist()
     for number, wanted in enumerate(zip(*few.select(key).to_pydict().values(), strict=True)):
         place = bisect.bisect_left(
             range(rows.num_rows), wanted, lo=starts[number], hi=ends[number], key=at

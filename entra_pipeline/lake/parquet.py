@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
@@ -21,6 +22,7 @@ from deltalake.transaction import AddAction
 # are encoded in memory, so wide rows make smaller ones, of about 16 MiB.
 ROW_GROUP: Final = 122_880
 _GROUP_BYTES: Final = 16 * 2**20
+_SAMPLE: Final = 512
 
 
 class Writer:
@@ -30,8 +32,9 @@ class Writer:
     each attempt.
 
     `key`: columns by whose values the rows differ and are in order. A dictionary of the last of
-    those would hold about as many values as there are rows, and ranges of the other columns' would
-    be no help to a reader: without either, files are written and read in two thirds of the time.
+    those would hold about as many values as there are rows, as would those of other columns whose
+    texts hardly repeat, and ranges of the other columns' values would be no help to a reader:
+    without them, files are written and read in two thirds of the time.
     """
 
     def __init__(
@@ -78,7 +81,11 @@ class Writer:
             self._file = self._path.open("wb")
             form: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
             if self._key:
-                others = [name for name in self._schema.names if name != self._key[-1]]
+                others = [
+                    name
+                    for name in self._schema.names
+                    if name != self._key[-1] and _repeats(self._held[0].column(name))
+                ]
                 form |= {"use_dictionary": others, "write_statistics": list(self._key)}
             self._parquet = pq.ParquetWriter(self._file, self._schema, **form)
         rows = self._held[0] if len(self._held) == 1 else pa.concat_tables(self._held)
@@ -124,6 +131,14 @@ class Writer:
             self._parquet.close()
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _repeats(column: Any) -> bool:
+    """Whether a dictionary of its values is worth having, by the first of them."""
+    if not pa.types.is_string(column.type):
+        return True
+    some = column.slice(0, _SAMPLE)
+    return len(some) < _SAMPLE or 2 * pc.count_distinct(some).as_py() < _SAMPLE
 
 
 def read(path: str, schema: pa.Schema) -> pa.Table:
