@@ -486,6 +486,24 @@ class Declared(BaseSettings):
         ),
         json_schema_extra=_section("Provisioning"),
     )
+    hashicorp_vault_role_id: str = Field(
+        "",
+        description=(
+            "Role id to sign in to HashiCorp Vault with (AppRole), instead of a token; with "
+            "ENTRA_HASHICORP_VAULT_SECRET_ID."
+        ),
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_secret_id: SecretStr | None = Field(
+        None,
+        description="Secret id of that role, which has to be good for more than one sign-in.",
+        json_schema_extra=_section("Provisioning"),
+    )
+    hashicorp_vault_approle_mount: str = Field(
+        "approle",
+        description="Where the AppRole sign-in is mounted, below `auth`.",
+        json_schema_extra=_section("Provisioning"),
+    )
     hashicorp_vault_namespace: str | None = Field(
         None,
         description="Namespace of Vault Enterprise.",
