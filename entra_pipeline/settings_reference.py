@@ -43,7 +43,7 @@ def reference() -> str:
         "",
         "Read from the environment, or from a `.env` file in the working directory (the",
         "environment wins). `entra-pipeline doctor` checks them. This page is written from",
-        "`entra_pipeline/settings/declared.py` by `make docs`.",
+        "`entra_pipeline/settings/declared` by `make docs`.",
         "",
     ]
     for section, fields in sections().items():

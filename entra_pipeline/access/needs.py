@@ -83,7 +83,10 @@ _DERIVED: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 # About the pipeline, or about the warehouse itself: whole by their nature.
-_LEDGER: Final = ("requests", "plans", "operations", "approvals", "audit", "grant_changes")
+_LEDGER: Final = (
+    *("requests", "plans", "operations", "approvals", "reviews", "audit"),
+    "grant_changes",
+)
 _OWN: Final = frozenset(
     {"syncs", "table_status", "warehouse", "reading_times", "usage_coverage", *_LEDGER}
 )

@@ -105,7 +105,8 @@ def run(
         if more_follows:
             interrupts.check()
     document = report.to_json()
-    missing = [row for row in document["tables"] if row["status"] != "complete"]
+    settled = ("complete", "not_configured")
+    missing = [row for row in document["tables"] if row["status"] not in settled]
     document["complete"] = not missing
     document["missing"] = [
         {key: row[key] for key in ("table", "status", "reason")} for row in missing

@@ -125,16 +125,23 @@ class ExchangeClient:
     # ---- commands ------------------------------------------------------------------------------
 
     def of(
-        self, command: str, identity: str, parameters: Mapping[str, Any], *, table: str
+        self,
+        command: str,
+        identity: str,
+        parameters: Mapping[str, Any],
+        *,
+        table: str,
+        by: str = "Identity",
     ) -> list[Row]:
-        """All rows of a Get- command for one object, named by its object id.
+        """All rows of a Get- command for one object, named by its object id; `by`: the parameter
+        that takes it.
 
         An Identity that is null or empty would mean every object there is, so that anything but an
         object id raises ValueError and is not sent.
         """
         if not _GUID.fullmatch(identity):
             raise ValueError(f"{command}: {identity!r} is not an object id")
-        return self._rows(command, {**parameters, "Identity": identity}, table)
+        return self._rows(command, {**parameters, by: identity}, table)
 
     def everything(self, command: str, parameters: Mapping[str, Any], *, table: str) -> list[Row]:
         """All rows of a Get- command for every object there is."""

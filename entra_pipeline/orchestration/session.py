@@ -306,17 +306,20 @@ class Sync:
     def _exchange(self) -> tuple[dict[str, list[str]], TableStatus]:
         """Files of what Exchange keeps of groups, and how complete they are.
 
-        Read anew by a sync that read groups; others go by what is there.
+        Read anew by a sync that read groups; others go by the latest word on it. The books keep
+        that, but not that it is not configured, which nobody who never had it wants to be told.
         """
         from entra_pipeline.extract import exchange
 
         lake = Lake(self.directory.lake, EXCHANGE)
-        if not self.settings.exchange or "groups" in self.statuses:
+        configured, before = self.settings.exchange, self.known().get(exchange.NAME)
+        if configured and "groups" not in self.statuses:
+            status = before or exchange.known(lake)
+        else:
             accepted = exchange.NAME in self._accepted
             status = exchange.read_groups(self.settings, lake, self.sync_id, accept_shrink=accepted)
-        else:
-            status = exchange.known(lake)
-        configured = self.settings.exchange
+            if configured or before is not None:
+                self.books.record(self.sync_id, status)
         return {name: lake.files(name) if configured else [] for name in EXCHANGE}, status
 
     def _ledger(self) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from entra_pipeline.tables import TABLES, Table
+from entra_pipeline.tables import EXCHANGE, TABLES, Table
 
 # Six and four times the schedules' intervals: a lost run or two is a warning, a day of nothing
 # (four days for the slow tables) is stale.
@@ -32,4 +32,4 @@ def stale_after(table: Table) -> timedelta:
 
 def limits() -> Mapping[str, timedelta]:
     """`stale_after` of every table by its name, as the books ask for it."""
-    return {name: stale_after(table) for name, table in TABLES.items()}
+    return {name: stale_after(table) for name, table in {**TABLES, **EXCHANGE}.items()}

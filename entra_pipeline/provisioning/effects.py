@@ -67,13 +67,30 @@ def fact_of(identity: str, *, adds: bool) -> Fact | None:
     return Fact(adds, what, who, "eligible" if mode == Mode.PIM_ELIGIBLE else "active")
 
 
-_GIVING: Final = frozenset({Action.ADD_GROUP_OWNER, Action.ADD_APP_OWNER})
+_GIVING: Final = frozenset(
+    {Action.ADD_GROUP_OWNER, Action.ADD_EXCHANGE_OWNER, Action.ADD_APP_OWNER}
+)
 """What an offboarding gives, to heirs; the rest of it takes."""
 
 
 def gives(kind: str, action: str) -> bool:
     """Whether an operation of that kind of request makes its fact true."""
     return action in _GIVING if kind == "offboard" else kind == "grant"
+
+
+_MANAGERS: Final = frozenset({Action.ADD_EXCHANGE_OWNER, Action.REMOVE_EXCHANGE_OWNER})
+"""Who manages a list is Exchange's own: Graph's owners, of whom tables tell, do not follow."""
+
+
+def fact_written(kind: str, action: str, identity: str) -> Fact | None:
+    """The fact that an operation of that kind of request has made or will make true or false.
+
+    None for what no table of access tells of: managers of lists. A grant of that counts all the
+    same, so that it is judged.
+    """
+    if action in _MANAGERS and kind != "grant":
+        return None
+    return fact_of(identity, adds=gives(kind, action))
 
 
 def facts_of(plan: Plan, batch: Iterable[Filed]) -> list[Fact]:
@@ -85,7 +102,7 @@ def facts_of(plan: Plan, batch: Iterable[Filed]) -> list[Fact]:
         if operation.already:
             continue
         if isinstance(body, Grant | Revoke):
-            fact = fact_of(body.identity, adds=isinstance(body, Grant))
+            fact = fact_written(body.kind, operation.action, body.identity)
             found += [fact] if fact is not None else []
         elif isinstance(body, Offboard):
             found += _of_offboarding(operation)
@@ -96,7 +113,7 @@ def facts_of(plan: Plan, batch: Iterable[Filed]) -> list[Fact]:
 
 def _of_offboarding(operation: Operation) -> list[Fact]:
     """The facts of one operation of many; of what is no access there are none."""
-    fact = fact_of(operation.identity, adds=gives("offboard", operation.action))
+    fact = fact_written("offboard", operation.action, operation.identity)
     if fact is None:
         return []
     if operation.arguments.get(ACTIVATED):
@@ -207,6 +224,11 @@ def _untold(operations: Iterable[Operation]) -> list[str]:
     actions = {operation.action for operation in operations if not operation.already}
     if Action.RESTORE_USER in actions:
         found.append("what a restored account gets back")
+    if actions & _MANAGERS:
+        found.append(
+            "who manages a list: tables of access have its owners in Graph, which do not follow; "
+            "exchange_groups has its managers"
+        )
     if Action.CREATE_GROUP in actions:
         found.append("ids of the new group: its owners and members get what is said above")
     return found

@@ -66,6 +66,13 @@ class Planner:
             for read in needs(filed.request, facts)
             if read.url not in facts.documents
         )
+        # What is known only now, such as that Exchange keeps one of a leaver's groups.
+        facts |= self._reader.read(
+            read
+            for filed in batch
+            for read in needs(filed.request, facts)
+            if read.url not in facts.documents and read.url not in facts.errors
+        )
         drafts = {filed.id: draft(filed, facts, self._recipients) for filed in batch}
         reasons = {
             filed.id: (

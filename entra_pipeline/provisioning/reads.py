@@ -29,7 +29,7 @@ _AT_ONCE: Final = 4
 class Read:
     """A document or list of Graph: its address, relative to the version root.
 
-    Of Exchange (`service`): `<command>?Identity=<object id>`, and the rows are a list.
+    Of Exchange (`service`): `<command>?<parameter>=<object id>`, and the rows are a list.
     """
 
     url: str
@@ -37,10 +37,12 @@ class Read:
 
 
 LISTED: Final[Mapping[str, Mapping[str, Any]]] = {
-    "Get-DistributionGroup": {"IncludeManagedByWithDisplayNames": True},
-    "Get-DistributionGroupMember": {"ResultSize": "Unlimited"},
+    "Get-DistributionGroup?Identity": {"IncludeManagedByWithDisplayNames": True},
+    "Get-DistributionGroup?ManagedBy": {"ResultSize": "Unlimited"},
+    "Get-DistributionGroupMember?Identity": {"ResultSize": "Unlimited"},
 }
-"""Commands of Exchange that facts are read by, with the parameters beside the object's id."""
+"""Commands of Exchange that facts are read by, and which parameter the object's id is; with the
+other parameters."""
 
 
 class UnreadError(Exception):
@@ -131,12 +133,13 @@ class FactReader:
         documents: dict[str, Any] = {}
         errors: dict[str, GraphError] = {}
         for url in urls:
-            command, _, identity = url.partition("?Identity=")
+            asked, _, identity = url.partition("=")
+            command, _, by = asked.partition("?")
             try:
                 if self._exchange is None:
                     raise not_configured()
-                more = LISTED[command]
-                rows = self._exchange.of(command, identity, more, table=self._table)
+                more = LISTED[asked]
+                rows = self._exchange.of(command, identity, more, table=self._table, by=by)
                 documents[url] = {"value": rows}
             except NotFoundError:
                 documents[url] = None

@@ -412,7 +412,7 @@ class Provisioning:
             if done.action == Action.DELETE_USER:
                 found.append(Fact(False, EVERYTHING, str(done.target_id)))
                 continue
-            fact = effects.fact_of(done.identity, adds=effects.gives(done.kind, done.action))
+            fact = effects.fact_written(done.kind, done.action, done.identity)
             found += [fact] if fact is not None else []
         return found
 

@@ -15,7 +15,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from entra_pipeline.provisioning import canonical
 from entra_pipeline.provisioning.sealing import SealedFiles, SealingError, Vault, seal
@@ -24,6 +24,7 @@ from entra_pipeline.settings import Auth, Settings, SettingsError
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from pydantic import SecretStr
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _TIMEOUT_S: Final = 20.0
 _TRIES: Final = 3
 _ATTEMPT: Final = "attempt"
 _DIGEST: Final = "sha256"
+_Answer = TypeVar("_Answer")
 
 
 class Store(Protocol):
@@ -152,14 +154,15 @@ class AzureStore:
 class HashicorpStore:
     """Secrets of HashiCorp Vault, KV version 2: a path for each attempt, written once.
 
-    What is forgotten is deleted with all that is known of it.
+    What is forgotten is deleted with all that is known of it. `sign_in` gives the client a token;
+    when the vault no longer takes that (403), one that `renews` is asked for another, once.
     Source: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
     """
 
     def __init__(
         self,
         url: str,
-        token: Callable[[], str],
+        sign_in: SignIn,
         *,
         mount: str,
         path: str,
@@ -171,7 +174,7 @@ class HashicorpStore:
         except ImportError:
             raise _without("hvac", "hashicorp-vault") from None
         self._url, self._mount, self._path = url, mount, path.strip("/")
-        self._token = token
+        self._sign_in = sign_in
         self._client: Any = hvac.Client(
             url=url,
             namespace=namespace,
@@ -179,53 +182,118 @@ class HashicorpStore:
             timeout=_TIMEOUT_S,
             allow_redirects=False,
         )
+        # By itself the library takes the one that somebody left in their environment or home.
+        self._client.token = None
 
     def put(self, request_id: str, attempt_id: str, text: str, digest: str) -> None:
         """A secret that is refused if there is one already (check-and-set 0)."""
-        with self._opened() as kv:
-            kv.create_or_update_secret(
-                path=f"{self._path}/{request_id}/{attempt_id}",
-                secret={"content": text, _DIGEST: digest},
-                cas=0,
-                mount_point=self._mount,
+        path = f"{self._path}/{request_id}/{attempt_id}"
+        secret = {"content": text, _DIGEST: digest}
+        self._asked(
+            lambda kv: kv.create_or_update_secret(
+                path=path, secret=secret, cas=0, mount_point=self._mount
             )
+        )
 
     def forget(self, request_id: str, attempt_id: str) -> None:
         """Delete the attempt's secret for good."""
-        with self._opened() as kv:
-            kv.delete_metadata_and_all_versions(
-                path=f"{self._path}/{request_id}/{attempt_id}", mount_point=self._mount
-            )
+        path = f"{self._path}/{request_id}/{attempt_id}"
+        self._asked(
+            lambda kv: kv.delete_metadata_and_all_versions(path=path, mount_point=self._mount)
+        )
 
     def names(self, request_id: str) -> dict[str, str]:
         """Paths below the mount."""
-        import hvac.exceptions
-
         folder = f"{self._path}/{request_id}"
-        found = []
-        with self._opened() as kv:
-            try:
-                listed = kv.list_secrets(path=folder, mount_point=self._mount)
-            except hvac.exceptions.InvalidPath:
-                return {}
-            for key in listed["data"]["keys"]:
-                read = kv.read_secret_version(
-                    path=f"{folder}/{key}", mount_point=self._mount, raise_on_deleted_version=True
-                )
-                data = read["data"]
-                found.append((data["metadata"]["created_time"], key, data["data"].get(_DIGEST, "")))
+        found = self._asked(lambda kv: self._found(kv, folder))
         return {f"{folder}/{key}": str(digest) for _, key, digest in sorted(found)}
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[Any]:
-        import requests
-        from hvac.exceptions import VaultError
+    def _found(self, kv: Any, folder: str) -> list[tuple[str, str, str]]:
+        """When each was made, its name and its digest."""
+        from hvac.exceptions import InvalidPath
 
-        self._client.token = self._token()
         try:
-            yield self._client.secrets.kv.v2
+            listed = kv.list_secrets(path=folder, mount_point=self._mount)
+        except InvalidPath:
+            return []
+        found = []
+        for key in listed["data"]["keys"]:
+            read = kv.read_secret_version(
+                path=f"{folder}/{key}", mount_point=self._mount, raise_on_deleted_version=True
+            )
+            data = read["data"]
+            found.append((data["metadata"]["created_time"], key, data["data"].get(_DIGEST, "")))
+        return found
+
+    def _asked(self, act: Callable[[Any], _Answer]) -> _Answer:
+        import requests
+        from hvac.exceptions import Forbidden, VaultError
+
+        kv, what = self._client.secrets.kv.v2, "signing in: "
+        try:
+            self._sign_in(self._client, anew=False)
+            what = ""
+            try:
+                return act(kv)
+            except Forbidden:
+                # Refused, so that nothing was done.
+                if not self._sign_in.renews:
+                    raise
+            what = "signing in anew: "
+            self._sign_in(self._client, anew=True)
+            what = ""
+            return act(kv)
         except (VaultError, requests.RequestException, KeyError, TypeError) as error:
-            raise _failed(self._url, type(error).__name__) from None
+            raise _failed(self._url, f"{what}{type(error).__name__}") from None
+
+
+class SignIn(Protocol):
+    """How a client of HashiCorp Vault comes by its token."""
+
+    @property
+    def renews(self) -> bool:
+        """Whether another token can be had in place of one that the vault no longer takes."""
+        ...
+
+    def __call__(self, client: Any, *, anew: bool) -> None:
+        """Give the client a token; `anew`: not the one that it has."""
+        ...
+
+
+class GivenToken:
+    """A token that somebody else keeps good."""
+
+    renews = False
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token = token
+
+    def __call__(self, client: Any, *, anew: bool) -> None:
+        """The token as it is now."""
+        client.token = self._token()
+
+
+class AppRole:
+    """Role id and secret id, for a token that is kept until the vault no longer takes it.
+
+    Source: https://developer.hashicorp.com/vault/docs/auth/approle
+    """
+
+    renews = True
+
+    def __init__(self, role_id: str, secret_id: SecretStr, mount: str) -> None:
+        self._role_id, self._secret_id, self._mount = role_id, secret_id, mount
+
+    def __call__(self, client: Any, *, anew: bool) -> None:
+        """Sign in, if that was not done yet or is to be done anew."""
+        if client.token is not None and not anew:
+            return
+        client.token = None
+        client.auth.approle.login(
+            role_id=self._role_id,
+            secret_id=self._secret_id.get_secret_value(),
+            mount_point=self._mount,
+        )
 
 
 def vault_of(settings: Settings, folder: Path) -> Vault | None:
@@ -310,18 +378,41 @@ def _credential(settings: Settings) -> TokenCredential:
 
 
 def _hashicorp(settings: Settings) -> HashicorpStore:
+    return HashicorpStore(
+        _url(settings),
+        _sign_in(settings),
+        mount=settings.hashicorp_vault_mount,
+        path=settings.hashicorp_vault_path,
+        namespace=settings.hashicorp_vault_namespace,
+        ca_file=settings.ca_file,
+    )
+
+
+def _sign_in(settings: Settings) -> SignIn:
     given, file = settings.hashicorp_vault_token, settings.hashicorp_vault_token_file
-    if (given is None) == (file is None):
+    role, secret = settings.hashicorp_vault_role_id, settings.hashicorp_vault_secret_id
+    if bool(role) != (secret is not None):
+        missing = "SECRET_ID" if role else "ROLE_ID"
         raise SettingsError(
             [
-                f"ENTRA_HASHICORP_VAULT_TOKEN: {'missing' if file is None else 'one too many'}. "
-                "Give it or ENTRA_HASHICORP_VAULT_TOKEN_FILE, one of the two."
+                f"ENTRA_HASHICORP_VAULT_{missing}: missing. A role id and a secret id belong "
+                "together: give both, or neither."
             ]
         )
+    ways = sum((given is not None, file is not None, secret is not None))
+    if ways != 1:
+        raise SettingsError(
+            [
+                f"ENTRA_HASHICORP_VAULT_TOKEN: {'one too many' if ways else 'missing'}. Give it, "
+                "ENTRA_HASHICORP_VAULT_TOKEN_FILE, or a role id and a secret id, one of the three."
+            ]
+        )
+    if secret is not None:
+        return AppRole(role, secret, settings.hashicorp_vault_approle_mount)
+    if given is not None:
+        return GivenToken(given.get_secret_value)
 
     def token() -> str:
-        if given is not None:
-            return given.get_secret_value()
         assert file is not None  # noqa: S101 - narrows for the type checker
         try:
             # Read anew each time: Vault's agent replaces it before it ends.
@@ -329,14 +420,7 @@ def _hashicorp(settings: Settings) -> HashicorpStore:
         except OSError as error:
             raise SealingError(f"{file} cannot be read: {error.strerror}") from None
 
-    return HashicorpStore(
-        _url(settings),
-        token,
-        mount=settings.hashicorp_vault_mount,
-        path=settings.hashicorp_vault_path,
-        namespace=settings.hashicorp_vault_namespace,
-        ca_file=settings.ca_file,
-    )
+    return GivenToken(token)
 
 
 def _plain(request_id: str) -> str:

@@ -98,6 +98,24 @@ APPROVALS = Table(
     ),
 )
 
+REVIEWS = Table(
+    name="reviews",
+    doc="One row for each piece of emergency access: given before anybody approved it, and looked "
+    "at by somebody since, or not yet (`closed_at` is null).",
+    group="provisioning",
+    key=("id",),
+    references=(Reference(("request_id",), "requests"),),
+    columns=(
+        computed("id", TEXT, "Id of the review."),
+        computed("request_id", TEXT, "The request that was carried out without approval."),
+        computed("opened_at", TIME, "When it was let run."),
+        computed("closed_at", TIME, "When somebody closed the review; null while it is open."),
+        computed("closed_by_kind", TEXT, "How who closed it was known: entra or os_user."),
+        computed("closed_by", TEXT, "Object id of who closed it, if they signed in."),
+        computed("finding", TEXT, "What they found: justified or not_justified."),
+    ),
+)
+
 AUDIT = Table(
     name="audit",
     doc="One row for each entry of the ledger's audit, with its hash; not what it says.",
@@ -113,4 +131,4 @@ AUDIT = Table(
     ),
 )
 
-TABLES = (REQUESTS, PLANS, OPERATIONS, APPROVALS, AUDIT)
+TABLES = (REQUESTS, PLANS, OPERATIONS, APPROVALS, REVIEWS, AUDIT)

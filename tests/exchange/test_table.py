@@ -127,3 +127,68 @@ def test_a_sync_publishes_it_and_says_so_when_it_is_not_configured(
     assert cli("sync", env=env, cwd=tmp_path).code == 0
     assert asked() == [["complete", len(Lists(mailing).groups)]]
     assert cli("verify", env=env, cwd=tmp_path).code == 0
+
+
+def test_status_tells_of_it_like_of_any_other_table(mailing: Simulator, tmp_path: Path) -> None:
+    env = {**mailing.settings_env(), "ENTRA_DATA_DIR": str(tmp_path / "data")}
+    env |= {"ENTRA_MAX_ATTEMPTS": "1"}
+
+    def told() -> tuple[dict[str, Any] | None, list[str], str]:
+        document = cli("status", "--json", env=env, cwd=tmp_path).json
+        rows = [row for row in document["tables"] if row["table"] == "exchange_groups"]
+        assert len(rows) < 2
+        missing = [row["table"] for row in document["missing"]]
+        shown = cli("status", env=env, cwd=tmp_path).out
+        return rows[0] if rows else None, missing, shown
+
+    def asked() -> Any:
+        query = "SELECT status, reason FROM table_status WHERE \"table\" = 'exchange_groups'"
+        return cli("query", query, "--json", env=env, cwd=tmp_path).json["rows"]
+
+    only = ("sync", "--only", "groups", "--json")
+    cli(*only, env=env, cwd=tmp_path)
+    # Who has no Exchange is not told of it.
+    assert told()[0] is None
+    env["ENTRA_EXCHANGE"] = "true"
+    mailing.faults([{"match": {"path": "InvokeCommand"}, "respond": {"status": 500}}])
+    try:
+        report = cli(*only, env=env, cwd=tmp_path).json
+        assert "exchange_groups" in [row["table"] for row in report["missing"]]
+        row, missing, shown = told()
+        assert row is not None
+        assert (row["status"], row["rows"]) == ("failed", None)
+        assert row["reason"]
+        assert "exchange_groups" in missing
+        assert "exchange_groups" in shown
+        assert asked() == [["failed", row["reason"]]]
+        # A sync that does not read it forgets nothing of that.
+        cli("sync", "--only", "users", env=env, cwd=tmp_path)
+        assert asked() == [["failed", row["reason"]]]
+        patch = [{"op": "replace", "path": "/value/0/ExternalDirectoryObjectId", "value": ""}]
+        mailing.faults([{"match": {"path": "InvokeCommand"}, "patch": patch}])
+        cli(*only, env=env, cwd=tmp_path)
+    finally:
+        mailing.faults([])
+    row, missing, shown = told()
+    assert row is not None
+    assert (row["status"], row["reason"]) == (
+        "partial",
+        "1 lists have no object id in Entra yet",
+    )
+    assert "exchange_groups" in missing
+    assert "1 lists have no object id" in " ".join(shown.split())
+    cli(*only, env=env, cwd=tmp_path)
+    row, missing, _ = told()
+    assert row is not None
+    assert (row["status"], row["reason"], row["rows"]) == (
+        "complete",
+        None,
+        len(Lists(mailing).groups),
+    )
+    assert "exchange_groups" not in missing
+    env["ENTRA_EXCHANGE"] = "false"
+    cli(*only, env=env, cwd=tmp_path)
+    row, missing, _ = told()
+    assert row is not None
+    assert row["status"] == "not_configured"
+    assert "exchange_groups" not in missing

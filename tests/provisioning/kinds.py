@@ -232,13 +232,15 @@ def _this_second() -> str:
 
 
 def leaver(sim: Simulator) -> tuple[Any, list[str]]:
-    """Somebody who was given a membership and ownerships, one of them to be handed on."""
+    """Somebody who was given a membership and ownerships, some of them to be handed on."""
     found = Leaver(sim, 1, manager=2)
     # Graph tells in whole seconds since when sessions count: twice in one second looks like once.
     while users(sim)[found.id]["signInSessionsValidFromDateTime"] == _this_second():
         time.sleep(0.1)
     found.give(3)
-    tenant, own = Tenant(sim), users(sim)[found.id]
+    next(found.lists())
+    tenant, lists, own = Tenant(sim), Lists(sim), users(sim)[found.id]
+    headed = [each for each in lists.every() if found.id in lists.owners[each]]
     joined = [*tenant.plain()]
     joined += [group["id"] for group in tenant.groups if group["groupTypes"] == ["Unified"]]
     methods = [row for row in sim.truth("authentication_methods") if row["userId"] == found.id]
@@ -251,6 +253,13 @@ def leaver(sim: Simulator) -> tuple[Any, list[str]]:
         "remove_app_role": len(roles),
         "remove_group_owner": sum(found.id in tenant.owners.get(each, ()) for each in joined),
         "remove_group_member": sum(found.id in tenant.members.get(each, ()) for each in joined),
+        "add_exchange_owner": sum(len(lists.owners[each]) == 1 for each in headed),
+        "remove_exchange_owner": len(headed),
+        # Of which Graph knows, too.
+        "remove_exchange_member": sum(
+            found.id in lists.members[each] and found.id in tenant.members.get(each, ())
+            for each in lists.every()
+        ),
         "remove_license": sum(
             state["assignedByGroup"] is None for state in own["licenseAssignmentStates"]
         ),

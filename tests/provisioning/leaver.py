@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from entra_pipeline.simulator.process import Simulator
+from tests.provisioning.lists import Lists
 from tests.provisioning.people import somebody, users
 from tests.provisioning.tenant import Tenant
 
@@ -19,10 +20,18 @@ _numbers = itertools.count(1)
 class Leaver:
     """A user of the simulated tenant, enabled, with a manager, and what is given to them here.
 
-    `last_owned`: what nobody else owns: kind of entitlement and id.
+    `last_owned`: what nobody else owns: kind of entitlement and id. `exchange`: lists, too.
     """
 
-    def __init__(self, simulator: Simulator, place: int, manager: int | None = None) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        place: int,
+        manager: int | None = None,
+        *,
+        exchange: bool = False,
+    ) -> None:
+        self._exchange = exchange
         self.simulator, self._token = simulator, simulator.token(writer=True)
         self.tenant = Tenant(simulator)
         self.id = self._enabled(place)
@@ -55,6 +64,7 @@ class Leaver:
             self.memberships(),
             self.ownerships(),
             self.last_ownerships(),
+            *([self.lists()] if self._exchange else []),
             self.app_roles(),
             self.roles(),
             self.pim(),
@@ -92,6 +102,23 @@ class Leaver:
             name = f"Own {next(_numbers)}"
             group = self._group(name, owners=[self.id])
             self.last_owned.append(f"group:{group}:owner")
+            yield group
+
+    def lists(self) -> Iterator[str]:
+        """Alone at the head of a list, into one, and beside those who manage one; in turn."""
+        lists = Lists(self.simulator)
+        bypass = {"BypassSecurityGroupManagerCheck": True}
+        for place, group in enumerate(lists.every()):
+            if place % 3 == 1:
+                if self.id in lists.members[group]:
+                    continue
+                lists.ask("Add-DistributionGroupMember", group, Member=self.id, **bypass)
+            else:
+                more = {"@odata.type": "#Exchange.GenericHashTable", "Add": [self.id]}
+                managers = more if place % 3 else [self.id]
+                lists.ask("Set-DistributionGroup", group, ManagedBy=managers, **bypass)
+                if place % 3 == 0:
+                    self.last_owned.append(f"group:{group}:owner")
             yield group
 
     def app_roles(self) -> Iterator[str]:

@@ -36,8 +36,15 @@ ACCOUNT = ["update_user", "revoke_sessions", "delete_method"]
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    role = "Privileged Authentication Administrator"
-    with running(users=150, groups=60, seed=23, writer=True, writer_roles=(role,)) as found:
+    with running(
+        users=150,
+        groups=60,
+        seed=23,
+        writer=True,
+        writer_roles=("Privileged Authentication Administrator", "Exchange Administrator"),
+        client_roles=("Global Reader",),
+        back_sync=0,
+    ) as found:
         yield found
 
 
@@ -45,6 +52,7 @@ def simulator() -> Iterator[Simulator]:
 def program(simulator: Simulator, tmp_path: Path) -> Program:
     made = Program(simulator, tmp_path)
     made.policy(LEAVING)
+    made.env["ENTRA_EXCHANGE"] = "true"
     return made
 
 
@@ -94,7 +102,7 @@ def leaves(program: Program, ledger: str | Path, place: int, number: int) -> Non
     if isinstance(ledger, str):
         program.env["ENTRA_LEDGER_URL"] = ledger
     simulator = program.simulator
-    leaver = Leaver(simulator, place, manager=place + 1)
+    leaver = Leaver(simulator, place, manager=place + 1, exchange=True)
     assert leaver.give(number) == number
     before = everything(program)
     seen = len(simulator.effects())
@@ -108,6 +116,10 @@ def leaves(program: Program, ledger: str | Path, place: int, number: int) -> Non
         "remove_methods",
     ]
     assert len({each["identity"] for each in steps}) == len(steps)
+    by_action = Counter(each["action"] for each in steps if not each["already"])
+    assert by_action["remove_exchange_member"] > 0
+    assert by_action["add_exchange_owner"] > 0
+    assert by_action["remove_exchange_owner"] > 0
     heirs = [each["identity"] for each in steps if each["principal_id"] == leaver.manager]
     assert heirs == [f"direct:{leaver.manager}:{each}" for each in heir_order(steps, leaver)]
     assert sorted(leaver.last_owned) == sorted(each.partition(":")[2][37:] for each in heirs)

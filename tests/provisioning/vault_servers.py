@@ -95,12 +95,17 @@ class KeyVault:
 
 
 class HashicorpVault:
-    """A KV version 2 engine, mounted at `secret`."""
+    """A KV version 2 engine, mounted at `secret`, and an AppRole to sign in by.
+
+    `roles`: role id to secret id; each sign-in makes another `token`, the only good one.
+    """
 
     def __init__(self, folder: Path, token: str) -> None:
         self.files = certificates.prepare(folder)
         self.server = ScriptedServer(self._answer, server_tls(self.files))
         self.token = token
+        self.roles: dict[str, str] = {}
+        self.signed_in = 0
         self.secrets: dict[str, dict[str, Any]] = {}
         self.refuse: Callable[[Seen], Reply | None] = lambda _: None
         self._numbers = itertools.count(1)
@@ -112,6 +117,8 @@ class HashicorpVault:
     def _answer(self, seen: Seen) -> Reply:
         if (refused := self.refuse(seen)) is not None:
             return refused
+        if seen.path.strip("/").startswith("v1/auth/"):
+            return self._login(seen)
         if seen.headers.get("X-Vault-Token") != self.token:
             return Reply(403, json={"errors": ["permission denied"]})
         _, engine, kind, path = seen.path.strip("/").split("/", 3) if seen.path else ("",) * 4
@@ -140,3 +147,16 @@ class HashicorpVault:
                 self.secrets.pop(path, None)
                 return Reply(204)
         return Reply(404, json={"errors": []})
+
+    def _login(self, seen: Seen) -> Reply:
+        """AppRole: https://developer.hashicorp.com/vault/api-docs/auth/approle"""
+        asked = seen.json()
+        known = self.roles.get(asked["role_id"])
+        if seen.method != "POST" or seen.path.strip("/") != "v1/auth/machines/login":
+            return Reply(403, json={"errors": ["permission denied"]})
+        if known is None or known != asked["secret_id"]:
+            return Reply(400, json={"errors": ["invalid role or secret ID"]})
+        self.signed_in += 1
+        self.token = f"hvs.signed-in-{self.signed_in}"
+        auth = {"client_token": self.token, "lease_duration": 1200, "renewable": True}
+        return Reply(json={"auth": auth, "data": None})

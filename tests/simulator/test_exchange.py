@@ -315,3 +315,11 @@ def test_a_provisioning_job_is_started_and_counted(folder: Path) -> None:
         assert requests.post(url, headers=theirs, timeout=30).status_code == 403
         assert requests.post(url[:-8] + "x/start", headers=mine, timeout=30).status_code == 404
         assert len(simulator.effects()) == 1
+
+
+def test_lists_are_found_by_who_manages_them(commands: Commands) -> None:
+    found = commands.rows("Get-DistributionGroup", ManagedBy=ADA, ResultSize="Unlimited")
+    assert [row["ExternalDirectoryObjectId"] for row in found] == [LIST]
+    assert commands.rows("Get-DistributionGroup", ManagedBy=EVE) == []
+    status, kind = commands.refused("Get-DistributionGroup", ManagedBy=NOBODY)
+    assert (status, kind) == (404, "ManagementObjectNotFoundException")

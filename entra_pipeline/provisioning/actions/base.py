@@ -139,6 +139,32 @@ def judged(
     return Outcome(OperationState.REFUSED, "; ".join((str(error), *remedies)))
 
 
+_ADDED: Final = ("references already exist",)
+# The message is the same for a link that is not there and for an object that is not: which of the
+# two it is was read beforehand.
+_REMOVED: Final = ("removed object references do not exist", "request_resourcenotfound")
+_NOT_YET: Final = ("request_resourcenotfound", "objects being referenced don't exist")
+
+
+def reference_call(links: str, principal_id: str | None, root: str, *, adds: bool) -> Call:
+    """`POST …/$ref`, or `DELETE …/{id}/$ref`: without `/$ref` the object itself would be deleted.
+
+    `links`: where Graph has them, such as /groups/{id}/members.
+    """
+    if adds:
+        return Call(
+            "POST", f"{links}/$ref", {"@odata.id": f"{root}/directoryObjects/{principal_id}"}
+        )
+    return Call("DELETE", f"{links}/{principal_id}/$ref")
+
+
+def judged_reference(written: Written, *, adds: bool) -> Outcome:
+    """What Graph's answer to such a call means."""
+    if adds:
+        return judged(written, already=_ADDED, later=_NOT_YET)
+    return judged(written, already=_REMOVED)
+
+
 ADMINISTRATORS: Final = {
     "authorization_requestdenied": (
         "the writing application lacks a permission for this; for an administrator's account, and "

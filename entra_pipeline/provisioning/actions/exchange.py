@@ -59,6 +59,11 @@ def members_read(group_id: str) -> Read:
     return Read(f"Get-DistributionGroupMember?Identity={group_id}", Service.EXCHANGE)
 
 
+def managed_read(principal_id: str) -> Read:
+    """The lists that a principal manages."""
+    return Read(f"Get-DistributionGroup?ManagedBy={principal_id}", Service.EXCHANGE)
+
+
 def mail_read(segment: str, principal_id: str) -> Read:
     """By which addresses Exchange may name a principal."""
     more = ",groupTypes,mailEnabled,securityEnabled" if segment == "groups" else ""
@@ -114,6 +119,11 @@ def managers(
             list_read(group).url, "Exchange names managers of the list without their addresses"
         )
     return Managers(holds, len(entries) - holds > 0)
+
+
+def with_manager(found: Mapping[str, Any], principal_id: str) -> dict[str, Any]:
+    """What Exchange would know of the list if that principal managed it, too."""
+    return {**found, "ManagedBy": [*_list(found.get("ManagedBy")), principal_id]}
 
 
 def addresses(who: Mapping[str, Any] | None) -> set[str]:

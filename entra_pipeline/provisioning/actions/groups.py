@@ -12,7 +12,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import (
+    AT_ONCE,
+    Call,
+    Seen,
+    judged_reference,
+    reference_call,
+)
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -20,12 +26,6 @@ from entra_pipeline.provisioning.reads import Facts, Read
 GROUP: Final = (
     "id,displayName,groupTypes,mailEnabled,securityEnabled,onPremisesSyncEnabled,isAssignableToRole"
 )
-
-_ADDED: Final = ("references already exist",)
-# The message is the same for a link that is not there and for an object that is not: which of the
-# two it is was read beforehand.
-_REMOVED: Final = ("removed object references do not exist", "request_resourcenotfound")
-_NOT_YET: Final = ("request_resourcenotfound", "objects being referenced don't exist")
 
 
 def group_url(group_id: str) -> str:
@@ -105,17 +105,10 @@ class Link:
         return Seen(False, tuple(against))
 
     def call(self, operation: Operation, seen: Seen, root: str) -> Call:
-        """`POST …/$ref`, or `DELETE …/$ref`: without `/$ref` the object itself would be deleted."""
-        group, principal = operation.arguments["group_id"], operation.principal_id
-        base = f"/groups/{group}/{self.relation}s"
-        if self.adds:
-            return Call(
-                "POST", f"{base}/$ref", {"@odata.id": f"{root}/directoryObjects/{principal}"}
-            )
-        return Call("DELETE", f"{base}/{principal}/$ref")
+        """The member's or owner's reference, added or removed."""
+        links = f"/groups/{operation.arguments['group_id']}/{self.relation}s"
+        return reference_call(links, operation.principal_id, root, adds=self.adds)
 
     def judge(self, operation: Operation, written: Written) -> Outcome:
         """What Graph's answer means."""
-        if self.adds:
-            return judged(written, already=_ADDED, later=_NOT_YET)
-        return judged(written, already=_REMOVED)
+        return judged_reference(written, adds=self.adds)

@@ -16,7 +16,13 @@ from datetime import timedelta
 from typing import Final
 
 from entra_pipeline.msgraph import Written
-from entra_pipeline.provisioning.actions.base import AT_ONCE, Call, Seen, judged
+from entra_pipeline.provisioning.actions.base import (
+    AT_ONCE,
+    Call,
+    Seen,
+    judged_reference,
+    reference_call,
+)
 from entra_pipeline.provisioning.ledger.work import Outcome
 from entra_pipeline.provisioning.plans import Operation
 from entra_pipeline.provisioning.reads import Facts, Read
@@ -28,10 +34,6 @@ COLLECTIONS: Final[Mapping[str, str]] = {
 """Kind of object, as its `@odata.type` ends, lower case -> where Graph has its owners."""
 PREFIXES: Final[Mapping[str, str]] = {"applications": "application", "servicePrincipals": "app"}
 """The same places -> what the warehouse's entitlement ids begin with."""
-
-_ADDED: Final = ("references already exist",)
-_REMOVED: Final = ("removed object references do not exist", "request_resourcenotfound")
-_NOT_YET: Final = ("request_resourcenotfound", "objects being referenced don't exist")
 
 
 def owners_url(collection: str, object_id: str) -> str:
@@ -68,17 +70,10 @@ class AppOwner:
         return Seen(False)
 
     def call(self, operation: Operation, seen: Seen, root: str) -> Call:
-        """`POST …/owners/$ref`, or `DELETE …/owners/{id}/$ref`."""
-        principal = operation.principal_id
-        base = f"/{operation.arguments['collection']}/{operation.target_id}/owners"
-        if self.adds:
-            return Call(
-                "POST", f"{base}/$ref", {"@odata.id": f"{root}/directoryObjects/{principal}"}
-            )
-        return Call("DELETE", f"{base}/{principal}/$ref")
+        """The owner's reference, added or removed."""
+        links = f"/{operation.arguments['collection']}/{operation.target_id}/owners"
+        return reference_call(links, operation.principal_id, root, adds=self.adds)
 
     def judge(self, operation: Operation, written: Written) -> Outcome:
         """What Graph's answer means."""
-        if self.adds:
-            return judged(written, already=_ADDED, later=_NOT_YET)
-        return judged(written, already=_REMOVED)
+        return judged_reference(written, adds=self.adds)

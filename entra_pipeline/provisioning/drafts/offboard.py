@@ -1,10 +1,10 @@
 """Drafts of offboarding: all that one person holds directly, as operations of the existing kinds.
 
-Here: finding what a leaver holds, from live facts alone, and the order in which it is taken. What
-one piece of it takes to be taken is its own family's to say: those drafts are made here one by one.
-What their rules have against a single piece (a dynamic group, one that is mastered on premises, the
-last owner whom nobody follows) keeps that piece, with the reason, and never the others; what would
-endanger the tenant (the last Global Administrators) stands against all of it.
+Here: the order in which it is taken, and who follows as an owner. Not here: what a leaver holds
+(`holdings`). What one piece takes to be taken is its own family's to say: those drafts are made
+here one by one. What their rules have against a single piece (a dynamic group, one that is mastered
+on premises, the last owner whom nobody follows) keeps that piece, with the reason, and never the
+others; what would endanger the tenant (the last Global Administrators) stands against all of it.
 
 Order: the account can sign in no more, its sessions end, its methods go; then heirs become owners,
 before the leaver ceases to be one; then roles, app roles, ownerships, memberships, licences.
@@ -12,21 +12,29 @@ before the leaver ceases to be one; then roles, app roles, ownerships, membershi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from entra_pipeline.msgraph.errors import UnlicensedError, UnsupportedError
-from entra_pipeline.provisioning.actions import app_roles, groups, licenses, owners, pim, roles
+from entra_pipeline.msgraph.errors import MalformedAnswerError
+from entra_pipeline.provisioning.actions import groups, owners
 from entra_pipeline.provisioning.actions.accounts import account_url
 from entra_pipeline.provisioning.actions.credentials import methods_url
+from entra_pipeline.provisioning.actions.exchange import (
+    list_read,
+    mail_read,
+    managers,
+    one_list,
+    with_manager,
+)
 from entra_pipeline.provisioning.actions.profiles import manager_url, properties_url
-from entra_pipeline.provisioning.drafts import people
+from entra_pipeline.provisioning.drafts import holdings, people
 from entra_pipeline.provisioning.drafts.accounts import EndSessions, RemoveAllMethods
 from entra_pipeline.provisioning.drafts.app_roles import AppRoles
 from entra_pipeline.provisioning.drafts.base import Draft, Family, Task
-from entra_pipeline.provisioning.drafts.exchange import is_list
+from entra_pipeline.provisioning.drafts.exchange import Lists, is_list
 from entra_pipeline.provisioning.drafts.groups import Groups
+from entra_pipeline.provisioning.drafts.holdings import SEGMENT
 from entra_pipeline.provisioning.drafts.licenses import Licenses
 from entra_pipeline.provisioning.drafts.pim import Holds
 from entra_pipeline.provisioning.drafts.profiles import Updates
@@ -41,30 +49,27 @@ from entra_pipeline.provisioning.reads import (
     principal_url,
 )
 from entra_pipeline.provisioning.values import (
-    AppAccess,
     DisableUser,
     Grant,
     GroupAccess,
-    LicenseAccess,
     Mode,
     Offboard,
     Revoke,
     RevokeMfa,
     RevokeSessions,
-    RoleAccess,
     Tier,
 )
 
 ACTIVATED: Final = "activated"
 """In the arguments of taking an eligibility: an activation that rests on it ends as well."""
-_SEGMENT: Final = "users"
+_GRAPHS: Final = (
+    "Graph goes on naming them an owner, which nobody can change and which means nothing: who "
+    "manages a list is Exchange's to say"
+)
 _ACCOUNT: Final[tuple[tuple[type[Any], Task], ...]] = (
     (DisableUser, Updates()),
     (RevokeSessions, EndSessions()),
     (RevokeMfa, RemoveAllMethods()),
-)
-_SHELVES: Final = tuple(
-    (of, mode) for of in ("role", "group") for mode in (Mode.PIM_ACTIVE, Mode.PIM_ELIGIBLE)
 )
 
 
@@ -90,20 +95,14 @@ class Offboardings:
     def first(self, body: Offboard) -> Sequence[Read]:
         """The account, and lists of all that it holds and owns."""
         user = body.user_id
-        shelves = [pim.SHELVES[of, mode.value] for of, mode in _SHELVES]
         return [
             *people.first(user),
             Read(principal_url(user)),
             Read(properties_url(user, ["accountEnabled"])),
             Read(methods_url(user)),
             Read(manager_url(user)),
-            Read(roles.held_url(user)),
-            Read(groups.held_url(_SEGMENT, user, "member")),
-            Read(groups.held_url(_SEGMENT, user, "owner")),
-            Read(app_roles.held_url(_SEGMENT, user)),
-            Read(licenses.holder_url(_SEGMENT, user)),
-            *(Read(shelf.instances_url(user)) for shelf in shelves),
-            *(Read(shelf.requests_url(user)) for shelf in shelves),
+            mail_read(SEGMENT, user),
+            *holdings.reads(user),
         ]
 
     def needs(self, body: Offboard, facts: Facts) -> Sequence[Read]:
@@ -112,14 +111,16 @@ class Offboardings:
         if facts.document(account_url(user)) is None:
             return ()
         reads = [*people.then(user, facts)]
-        for revoke in _held(user, facts):
-            reads += _family(revoke).needs(revoke, _SEGMENT)
-        for collection, owned in _owned_apps(user, facts):
+        for revoke in holdings.held(user, facts):
+            reads += _family(revoke).needs(revoke, SEGMENT)
+            if _is_list(revoke, facts):  # known once the group was read
+                reads += Lists().needs(revoke, SEGMENT)
+        for collection, owned in holdings.owned_apps(user, facts):
             reads.append(Read(owners.owners_url(collection, owned)))
         if (heir := _heir(body, facts)) is not None:
-            reads += [Read(account_url(heir)), Read(principal_url(heir))]
+            reads += [Read(account_url(heir)), Read(principal_url(heir)), mail_read(SEGMENT, heir)]
             reads += [
-                Read(groups.held_url(_SEGMENT, heir, "owner")),
+                Read(groups.held_url(SEGMENT, heir, "owner")),
                 Read(properties_url(heir, ["accountEnabled"])),
             ]
         return reads
@@ -132,7 +133,7 @@ class Offboardings:
         if facts.document(account_url(user)) is None:
             return Draft(reasons=(f"there is no user {user}",))
         # These lists first: where one of them could not be read, nothing else was.
-        held, apps = [*_held(user, facts)], [*_owned_apps(user, facts)]
+        held, apps = [*holdings.held(user, facts)], [*holdings.owned_apps(user, facts)]
         _heir(body, facts)
         last, _ = people.last_administrators(user, facts)
         if last:
@@ -172,31 +173,24 @@ class Offboardings:
         user, heir = body.user_id, _heir(body, facts)
         lacking = _unfit_heir(body, heir, facts)
         after: dict[str, Any] = {}
-        for collection, owned in _owned(user, facts):
-            url = _owners_url(collection, owned)
-            rows = facts.items(url)
-            if rows is None or {each["id"] for each in rows} - {user}:
+        lists = (("groups", each) for each in holdings.managed(user, facts))
+        for owned in dict.fromkeys((*holdings.owned(user, facts), *lists)):
+            if (handed := _handed(user, heir, owned, facts)) is None:
                 continue
-            entitlement = _entitlement(collection, owned)
+            entitlement = holdings.entitlement_of(*owned)
             if lacking is not None or heir is None:
                 why = f"its last owner, and nobody to hand it to: {lacking}"
                 found.keep(user, entitlement, "active", why)
                 found.warnings.append(f"{entitlement} stays with {user}: {why}")
                 continue
-            if collection == "groups":
-                grant = Grant(
-                    principal_id=heir, access=GroupAccess(group_id=owned, relation="owner")
-                )
-                drafted = Groups().draft(_as(filed, grant), grant, _SEGMENT, facts)
-            else:
-                drafted = _of_app(filed, heir, (collection, owned), adds=True)
+            drafted = _hand(filed, heir, owned, facts)
             if drafted.reasons:
                 why = f"its last owner, and it cannot be handed over: {drafted.reasons[0]}"
                 found.keep(user, entitlement, "active", why)
                 found.warnings.append(f"{entitlement} stays with {user}: {why}")
                 continue
             found.operations += drafted.operations
-            after[url] = {"value": [*rows, {"id": heir}]}
+            after |= handed
         return facts | Facts(after)
 
 
@@ -207,30 +201,78 @@ def _take(filed: Filed, revoke: Revoke, facts: Facts, found: _Found) -> None:
     known = {(each.entitlement_id, each.state) for each in found.kept}
     if (entitlement, state) in known:
         return  # its last owner: said already
-    if is_list(revoke.access, facts):
-        why = "Exchange keeps this list: revoke it by a request of its own"
-        found.keep(revoke.principal_id, entitlement, state, why)
-        return
+    listed = _is_list(revoke, facts)
+    family = Lists() if listed else _family(revoke)
     try:
-        drafted = _family(revoke).draft(_as(filed, revoke), revoke, _SEGMENT, facts)
+        drafted = family.draft(_as(filed, revoke), revoke, SEGMENT, facts)
     except UnreadError as error:
-        found.reasons.append(f"what {entitlement} rests on cannot be read: {error}")
+        said = f"what {entitlement} rests on cannot be read: {error}"
+        if listed and isinstance(error.error, MalformedAnswerError):  # of this list alone
+            found.keep(revoke.principal_id, entitlement, state, said)
+        else:
+            found.reasons.append(said)
         return
     if drafted.reasons:
         found.keep(revoke.principal_id, entitlement, state, "; ".join(drafted.reasons))
         return
+    if listed and entitlement.endswith(":owner"):
+        _keep_graphs(revoke, facts, found)
+        if drafted.operations[0].already:
+            return
     for operation in drafted.operations:
-        if _activation(revoke, facts):
+        if holdings.is_activated(revoke, facts):
             arguments = {**operation.arguments, ACTIVATED: True}
             operation = operation.model_copy(update={"arguments": arguments})
         found.operations.append(operation)
 
 
+def _keep_graphs(revoke: Revoke, facts: Facts, found: _Found) -> None:
+    """Graph names owners of lists as well, whom neither Exchange nor anybody else can change."""
+    access, user = revoke.access, revoke.principal_id
+    rows = facts.items(groups.held_url(SEGMENT, user, "owner")) or ()
+    if any(row["id"] == access.resource_id for row in rows):
+        found.keep(user, access.entitlement_id, "active", _GRAPHS)
+
+
 def _take_app(filed: Filed, user: str, owned: tuple[str, str], found: _Found) -> None:
-    entitlement = _entitlement(*owned)
+    entitlement = holdings.entitlement_of(*owned)
     if any(each.entitlement_id == entitlement for each in found.kept):
         return
     found.operations += _of_app(filed, user, owned, adds=False).operations
+
+
+def _handed(
+    user: str, heir: str | None, owned: tuple[str, str], facts: Facts
+) -> dict[str, Any] | None:
+    """The facts of who owns it when the heir does, too; None when others than the leaver do."""
+    collection, object_id = owned
+    if collection != "groups" or not is_list(GroupAccess(group_id=object_id), facts):
+        url = holdings.owners_url(collection, object_id)
+        rows = facts.items(url)
+        if rows is None or {each["id"] for each in rows} - {user}:
+            return None
+        return {url: {"value": [*rows, {"id": heir}]}}
+    try:
+        found = one_list(facts, object_id)
+        if found is None:
+            return None
+        who = facts.document(mail_read(SEGMENT, user).url)
+        held = managers(facts, found, user, who)
+    except UnreadError:
+        return None  # said where it would be taken
+    if not held.holds or held.others:
+        return None
+    return {list_read(object_id).url: {"value": [with_manager(found, str(heir))]}}
+
+
+def _hand(filed: Filed, heir: str, owned: tuple[str, str], facts: Facts) -> Draft:
+    """The draft of the heir becoming an owner."""
+    collection, object_id = owned
+    if collection != "groups":
+        return _of_app(filed, heir, owned, adds=True)
+    grant = Grant(principal_id=heir, access=GroupAccess(group_id=object_id, relation="owner"))
+    family = Lists() if is_list(grant.access, facts) else Groups()
+    return family.draft(_as(filed, grant), grant, SEGMENT, facts)
 
 
 def _of_app(filed: Filed, who: str, owned: tuple[str, str], *, adds: bool) -> Draft:
@@ -244,7 +286,7 @@ def _of_app(filed: Filed, who: str, owned: tuple[str, str], *, adds: bool) -> Dr
         position=0,
         request_id=filed.id,
         action=action,
-        identity=f"{Mode.DIRECT}:{who}:{_entitlement(collection, object_id)}",
+        identity=f"{Mode.DIRECT}:{who}:{holdings.entitlement_of(collection, object_id)}",
         target_id=object_id,
         principal_id=who,
         arguments=arguments,
@@ -257,130 +299,12 @@ def _of_app(filed: Filed, who: str, owned: tuple[str, str], *, adds: bool) -> Dr
     return Draft((operation,))
 
 
-# ---- what a leaver holds -------------------------------------------------------------------------
-
-
-def _held(user: str, facts: Facts) -> Iterator[Revoke]:
-    """Every piece of direct access that there is a family for, in the order of its taking."""
-    by_pim = [*_by_pim(user, facts)]
-    timed = {(r.access.entitlement_id) for r in by_pim if r.mode is Mode.PIM_ACTIVE}
-    activated = _activated(user, facts)
-    yield from (each for each in by_pim if each.access.type == "role")
-    for row in facts.items(roles.held_url(user)) or ():
-        role = RoleAccess(
-            role_definition_id=row["roleDefinitionId"], scope=row.get("directoryScopeId") or "/"
-        )
-        if row["id"] not in activated and role.entitlement_id not in timed:
-            yield _revoke(user, role)
-    for row in facts.items(app_roles.held_url(_SEGMENT, user)) or ():
-        if row["principalId"] == user:
-            access = AppAccess(service_principal_id=row["resourceId"], app_role_id=row["appRoleId"])
-            yield _revoke(user, access)
-    yield from (each for each in by_pim if each.access.type == "group")
-    for relation in ("owner", "member"):
-        for row in facts.items(groups.held_url(_SEGMENT, user, relation)) or ():
-            link = GroupAccess.model_validate({"group_id": row["id"], "relation": relation})
-            if kind_of_object(row) == "group" and link.entitlement_id not in timed:
-                yield _revoke(user, link)
-    holder = facts.document(licenses.holder_url(_SEGMENT, user)) or {}
-    for row in holder.get("licenseAssignmentStates") or ():
-        if row.get("assignedByGroup") is None:
-            yield _revoke(user, LicenseAccess(sku_id=row["skuId"], disabled_plans=()))
-
-
-def _by_pim(user: str, facts: Facts) -> Iterator[Revoke]:
-    """Eligibilities, and what PIM has given for a time. What it knows to be for good is taken
-    where it was given: PIM lists that too."""
-    for of, mode in _SHELVES:
-        shelf = pim.SHELVES[of, mode.value]
-        rows = _listed(facts, shelf.instances_url(user))
-        seen = set()
-        for row in rows:
-            place = row.get(shelf.place) or ("member" if of == "group" else "/")
-            if not shelf.held([row], row[shelf.thing], str(place)):
-                continue
-            if shelf.active and row.get("endDateTime") is None:
-                continue
-            access: RoleAccess | GroupAccess = (
-                RoleAccess(role_definition_id=row[shelf.thing], scope=str(place))
-                if of == "role"
-                else GroupAccess.model_validate(
-                    {"group_id": row[shelf.thing], "relation": str(place)}
-                )
-            )
-            if access.entitlement_id not in seen:
-                seen.add(access.entitlement_id)
-                yield _revoke(user, access, mode)
-
-
-def _listed(facts: Facts, url: str) -> Sequence[Mapping[str, Any]]:
-    """A list of PIM's; none where there is no PIM. UnreadError when that is unknown."""
-    try:
-        return facts.items(url) or []
-    except UnreadError as error:
-        if not isinstance(error.error, UnlicensedError | UnsupportedError):
-            raise
-        return []
-
-
-def _activated(user: str, facts: Facts) -> set[str]:
-    """Assignments that are activations: they end with what they rest on."""
-    shelf = pim.SHELVES["role", Mode.PIM_ACTIVE.value]
-    return {
-        str(row.get("roleAssignmentOriginId"))
-        for row in _listed(facts, shelf.instances_url(user))
-        if str(row.get("assignmentType")).lower() == "activated"
-    }
-
-
-def _activation(revoke: Revoke, facts: Facts) -> bool:
-    """Whether an eligibility that is taken is activated now."""
-    if revoke.mode is not Mode.PIM_ELIGIBLE:
-        return False
-    of = revoke.access.type
-    shelf = pim.SHELVES[of, Mode.PIM_ACTIVE.value]
-    place = (
-        revoke.access.scope
-        if isinstance(revoke.access, RoleAccess)
-        else getattr(revoke.access, "relation", "member")
-    )
-    rows = _listed(facts, shelf.instances_url(revoke.principal_id))
-    return any(
-        str(row.get("assignmentType")).lower() == "activated"
-        for row in shelf.matching(rows, revoke.access.resource_id, place)
-    )
-
-
-def _owned(user: str, facts: Facts) -> Iterator[tuple[str, str]]:
-    """What the leaver owns and an owner can be named of: where Graph has it, and its id."""
-    for row in facts.items(groups.held_url(_SEGMENT, user, "owner")) or ():
-        kind = kind_of_object(row)
-        collection = "groups" if kind == "group" else owners.COLLECTIONS.get(kind)
-        if collection is not None:
-            yield collection, str(row["id"])
-
-
-def _owned_apps(user: str, facts: Facts) -> Iterator[tuple[str, str]]:
-    return (each for each in _owned(user, facts) if each[0] != "groups")
-
-
 def _others(user: str, facts: Facts, found: _Found) -> None:
     """What is held and has no kind of write here."""
-    for row in facts.items(groups.held_url(_SEGMENT, user, "member")) or ():
+    for row in facts.items(groups.held_url(SEGMENT, user, "member")) or ():
         if kind_of_object(row) == "administrativeunit":
             why = "administrative units are not changed here"
             found.keep(user, f"unit:{row['id']}:member", "active", why)
-
-
-def _owners_url(collection: str, owned: str) -> str:
-    return (
-        groups.owners_url(owned) if collection == "groups" else owners.owners_url(collection, owned)
-    )
-
-
-def _entitlement(collection: str, owned: str) -> str:
-    prefix = "group" if collection == "groups" else owners.PREFIXES[collection]
-    return f"{prefix}:{owned}:owner"
 
 
 def _heir(body: Offboard, facts: Facts) -> str | None:
@@ -405,8 +329,8 @@ def _unfit_heir(body: Offboard, heir: str | None, facts: Facts) -> str | None:
     return None
 
 
-def _revoke(user: str, access: Any, mode: Mode = Mode.DIRECT) -> Revoke:
-    return Revoke(principal_id=user, access=access, mode=mode, undoes=None)
+def _is_list(revoke: Revoke, facts: Facts) -> bool:
+    return revoke.mode is Mode.DIRECT and is_list(revoke.access, facts)
 
 
 def _family(revoke: Revoke) -> Family:

@@ -63,6 +63,8 @@ def find(
         JOIN {evidence.parquet(requests)} r ON r.id = o.request_id
         WHERE o.state = 'verified' AND o.added AND o.written_at IS NOT NULL
           AND o.principal_id IS NOT NULL AND o.entitlement_id IS NOT NULL
+          -- Owners of lists are Exchange's: Graph's, of whom the tables tell, do not follow.
+          AND NOT ends_with(o.action, '_exchange_owner')
           AND o.principal_id || o.entitlement_id IN (
               SELECT principal_id || entitlement_id FROM {evidence.parquet(operations)}
               WHERE state = 'verified' AND changed_at > $1 AND changed_at <= $2

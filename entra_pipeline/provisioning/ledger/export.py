@@ -166,6 +166,16 @@ def _approval(row: Any) -> Row:
     }
 
 
+def _review(row: Any) -> Row:
+    by = row.closed_by
+    return {
+        **_same(row, "id", "request_id", "finding"),
+        **_times(row, "opened_at", "closed_at"),
+        "closed_by_kind": None if by is None else by.partition(":")[0],
+        "closed_by": None if by is None else _signed_in(by),
+    }
+
+
 def _entry(row: Any) -> Row:
     return {
         **_same(row, "seq", "kind", "previous", "hash"),
@@ -209,6 +219,7 @@ _SOURCES: Final[Mapping[str, _Source]] = {
     "plans": _Source(schema.plans.c.hash, sa.select(schema.plans), _plan),
     "operations": _Source(schema.operations.c.id, _tried(), _operation),
     "approvals": _Source(schema.approvals.c.id, sa.select(schema.approvals), _approval),
+    "reviews": _Source(schema.reviews.c.id, _without(schema.reviews, "reason"), _review),
     "audit": _Source(schema.audit.c.seq, _entries(), _entry),
 }
 

@@ -149,11 +149,15 @@ def get_members(command: Command) -> list[JsonObject]:
 
 
 def get_lists(command: Command) -> list[JsonObject]:
-    """Get-DistributionGroup; without an Identity, all."""
+    """Get-DistributionGroup; without an Identity, all, or those that ManagedBy manages."""
     named = command.parameters.get("IncludeManagedByWithDisplayNames") is True
+    who = command.text("ManagedBy")
+    manager = None if who is None else command.recipient(who)["id"]
     rows = []
     for group in _groups(command):
         held = command.lists.managers(group["id"], fresh=False)
+        if manager is not None and manager not in held:
+            continue
         objects = {each: recipients.find(command.directory, each) for each in held}
         names = [recipients.name_of(found[1]) if found else key for key, found in objects.items()]
         shown = [
@@ -242,6 +246,8 @@ COMMANDS: Final[Mapping[str, Known]] = {
         writes=True,
     ),
     "get-distributiongroupmember": Known(get_members, frozenset({"Identity", "ResultSize"})),
-    "get-distributiongroup": Known(get_lists, frozenset({"Identity", "ResultSize", _INCLUDE})),
+    "get-distributiongroup": Known(
+        get_lists, frozenset({"Identity", "ManagedBy", "ResultSize", _INCLUDE})
+    ),
 }
 """By name in lower case, as PowerShell does not mind case."""
