@@ -57,6 +57,6 @@ def sync(simulator: Simulator, data_dir: Path, **more: Any) -> Synced:
         stage = directory.warehouses / "stage.duckdb"
         files = {name: lake.files(name) for name in tables}
         events = Events(directory.lake)
-        build.build(stage, files, statuses, syncs=books.syncs(), events=events)
+        build.build(stage, files, statuses, syncs=books.syncs(), events=events, described=False)
         publish(stage, directory)
     return Synced(data_dir, settings, statuses)

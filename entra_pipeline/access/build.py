@@ -277,8 +277,12 @@ def usage(stage: Path, events: Events | None = None) -> int:
         return using.build(connection, events)
 
 
-def finish(stage: Path) -> None:
-    """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish."""
+def finish(stage: Path, *, described: bool = True) -> None:
+    """Views, macros and descriptions; afterwards the stage is a warehouse, ready to publish.
+
+    The descriptions, a third of the time that it takes to build little, are for analysts' tools:
+    a warehouse that only this program asks can do without.
+    """
     with writing(stage) as connection:
         for view in _SOURCES:
             connection.execute(f"DROP VIEW internal.{view}")
@@ -291,7 +295,8 @@ def finish(stage: Path) -> None:
             connection.execute(script("questions"))
             connection.execute(script("explain"))
             connection.execute(script("usage_views"))
-            _describe(connection)
+            if described:
+                _describe(connection)
     abandon(stage)
 
 
@@ -309,13 +314,14 @@ def build(
     now: datetime | None = None,
     events: Events | None = None,
     lake: refreshing.Source | None = None,
+    described: bool = True,
 ) -> None:
     """All steps, one after the other: the whole build without an orchestrator."""
     load(stage, files, statuses, syncs=syncs, now=now, lake=lake)
-    complete(stage, events)
+    complete(stage, events, described=described)
 
 
-def complete(stage: Path, events: Events | None = None) -> None:
+def complete(stage: Path, events: Events | None = None, *, described: bool = True) -> None:
     """All steps after `load` or `refresh`."""
     principals(stage)
     entitlements(stage)
@@ -323,7 +329,7 @@ def complete(stage: Path, events: Events | None = None) -> None:
     closure(stage)
     counts(stage)
     usage(stage, events)
-    finish(stage)
+    finish(stage, described=described)
 
 
 def _clear(stage: Path) -> None:

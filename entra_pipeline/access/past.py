@@ -209,7 +209,9 @@ def _build(
     books = Books(directory)
     syncs = books.syncs_until(moment.sync.sync_id)
     events = Events(directory.lake)
-    build.build(stage, paths, known, syncs=syncs, now=moment.finished, events=events)
+    build.build(
+        stage, paths, known, syncs=syncs, now=moment.finished, events=events, described=False
+    )
 
 
 def _known(lake: Lake, moment: Moment, known: dict[str, TableStatus]) -> dict[str, TableStatus]:

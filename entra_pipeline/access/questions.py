@@ -283,6 +283,28 @@ class Warehouse(Names):
         """Every path between the two, shortest first; at most `limit`, and within the macro's
         bounds (see docs/access-model.md). No path: an empty list.
         """
+        kept, truncated = self._paths(principal, entitlement)
+        usage, used = self._use_of_paths(principal, entitlement, kept)
+        if limit is not None and len(kept) > limit:
+            kept, truncated = kept[:limit], True
+        return Explanation(
+            principal,
+            entitlement,
+            tuple(tuple(path) for path in kept),
+            truncated,
+            self.completeness(needs.of_entitlement(entitlement.entitlement_id)),
+            used,
+            usage,
+        )
+
+    def paths(self, principal: Principal, entitlement: Entitlement, limit: int) -> list[list[Step]]:
+        """The first `limit` paths of `explain` alone: half of its time goes into who used what."""
+        return self._paths(principal, entitlement)[0][:limit]
+
+    def _paths(
+        self, principal: Principal, entitlement: Entitlement
+    ) -> tuple[list[list[Step]], bool]:
+        """All paths, and whether the macro stopped at its bounds."""
         rows = self._all(
             """
             SELECT path, from_id, from_kind, from_name, to_id, to_kind, to_name, via, kind, state,
@@ -297,20 +319,7 @@ class Warehouse(Names):
             paths.setdefault(row[0], []).append(
                 Step(Node(*row[1:4]), Node(*row[4:7]), row[7], row[8], row[9], behalf)
             )
-        truncated = bool(rows and rows[0][10])
-        kept = list(paths.values())
-        usage, used = self._use_of_paths(principal, entitlement, kept)
-        if limit is not None and len(kept) > limit:
-            kept, truncated = kept[:limit], True
-        return Explanation(
-            principal,
-            entitlement,
-            tuple(tuple(path) for path in kept),
-            truncated,
-            self.completeness(needs.of_entitlement(entitlement.entitlement_id)),
-            used,
-            usage,
-        )
+        return list(paths.values()), bool(rows and rows[0][10])
 
     def status(self) -> StatusAnswer:
         """The last sync that this warehouse was built from, and how complete each table is."""

@@ -34,6 +34,7 @@ class SqliteEvents(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: dict[str, Engine] = {}
         self._tables: set[str] = set()
+        self._columns: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -60,6 +61,14 @@ class SqliteEvents(SqliteEventLogStorage):
             if not super().has_table(table_name):
                 return False
             self._tables.add(table_name)
+        return True
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        """The same of a column: for every asset read, and for every check of it that is stored."""
+        if column_name not in self._columns:
+            if not super()._has_asset_key_col_on_connection(conn, column_name):
+                return False
+            self._columns.add(column_name)
         return True
 
     def dispose(self) -> None:

@@ -326,7 +326,7 @@ def _remaining(
             continue
         paths = [
             _kept(path, who, what)
-            for path in warehouse.explain(principal, entitlement, limit=MOST).paths
+            for path in warehouse.paths(principal, entitlement, MOST)
             if not any((step.source.id, step.via, step.state) in gone for step in path)
         ]
         # Of what only comes with the access that goes, one way that is left is enough.

@@ -140,7 +140,7 @@ class Tenant:
         self.statuses[table] = TableStatus(table, status, reason=reason)
         return self
 
-    def build(self, stage: Path, events: Events | None = None) -> Path:
+    def build(self, stage: Path, events: Events | None = None, *, described: bool = False) -> Path:
         """Write the tables as Parquet, build the warehouse, give its path."""
         stage.parent.mkdir(parents=True, exist_ok=True)
         files: dict[str, list[str]] = {}
@@ -148,5 +148,13 @@ class Tenant:
             path = stage.parent / f"{name}.parquet"
             pq.write_table(pa.Table.from_pylist(rows, tables.get(name).schema()), path)
             files[name] = [str(path)]
-        build.build(stage, files, self.statuses, syncs=[SYNC], now=NOW, events=events)
+        build.build(
+            stage,
+            files,
+            self.statuses,
+            syncs=[SYNC],
+            now=NOW,
+            events=events,
+            described=described,
+        )
         return stage

@@ -400,12 +400,15 @@ def test_the_question_path_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_descriptions_travel_with_the_warehouse(crowd: Warehouse) -> None:
-    ((column,),) = crowd.query(
-        "SELECT comment FROM duckdb_columns()"
-        " WHERE table_name = 'groups' AND column_name = 'is_assignable_to_role'"
-    ).rows
-    ((view,),) = crowd.query("SELECT comment FROM duckdb_views() WHERE view_name = 'grants'").rows
+def test_descriptions_travel_with_the_warehouse(tmp_path: Path) -> None:
+    with Warehouse.open(Tenant().build(tmp_path / "w.duckdb", described=True)) as warehouse:
+        ((column,),) = warehouse.query(
+            "SELECT comment FROM duckdb_columns()"
+            " WHERE table_name = 'groups' AND column_name = 'is_assignable_to_role'"
+        ).rows
+        ((view,),) = warehouse.query(
+            "SELECT comment FROM duckdb_views() WHERE view_name = 'grants'"
+        ).rows
     assert "directory roles" in column
     assert "Direct holds" in view
 

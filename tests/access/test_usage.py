@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from entra_pipeline.access import past
+from entra_pipeline.access import past, usage
+from entra_pipeline.access.engine import writing
 from entra_pipeline.access.questions import Warehouse
+from entra_pipeline.access.refresh import forget_usage
 from entra_pipeline.access.sums import FOLDER, DaySums
 from entra_pipeline.lake import Books, DataDirectory
 from entra_pipeline.lake.events import Events
@@ -25,7 +27,6 @@ from tests.access.tenant import NOW, ZERO, Tenant
 from tests.activity.support import Log
 from tests.support import sync
 
-Judge = Callable[..., dict[str, Any]]
 HOUR = timedelta(hours=1)
 D30, D90 = NOW - 30 * DAY, NOW - 90 * DAY
 ALL = (NOW - 100 * DAY, NOW - HOUR)
@@ -47,30 +48,55 @@ def activity(tmp_path: Path) -> Activity:
     return Activity(tmp_path / "lake")
 
 
+@pytest.fixture(scope="module")
+def unused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tenant's warehouse without any feed."""
+    return tenant().build(tmp_path_factory.mktemp("unused") / "w.duckdb")
+
+
+class Judge:
+    """Warehouses of a tenant and of events, and what `access` says there of one hold."""
+
+    def __init__(self, unused: Path, folder: Path) -> None:
+        self.unused, self.folder, self.count = unused, folder, 0
+
+    def __call__(self, events: Events | None, who: str = "ann", what: str = SHOP) -> dict[str, Any]:
+        return said(self.refreshed(events), who, what)
+
+    def refreshed(self, events: Events | None) -> Path:
+        """The tenant's own warehouse, of which only the use is made anew, as a refresh does."""
+        self.count += 1
+        path = self.folder / f"{self.count}.duckdb"
+        shutil.copy(self.unused, path)
+        with writing(path) as connection:
+            forget_usage(connection)
+            usage.build(connection, events)
+        return path
+
+    def built(self, made: Tenant, events: Events | None = None) -> Path:
+        """Another tenant's, built whole."""
+        self.count += 1
+        return made.build(self.folder / f"w{self.count}" / "w.duckdb", events)
+
+
+def said(path: Path, who: str = "ann", what: str = SHOP) -> dict[str, Any]:
+    """The use of one hold, which every question tells alike."""
+    with Warehouse.open(path) as warehouse:
+        access = warehouse.access(principal(warehouse, who)).to_json()
+        holders = warehouse.who_can(entitlement(warehouse, what)).to_json()
+        why = warehouse.explain(principal(warehouse, who), entitlement(warehouse, what))
+    (row,) = [r for r in access["entitlements"] if r["entitlement_id"] == what]
+    (same,) = [r for r in holders["principals"] if r["principal_id"] == who]
+    names = ("used", "last_used", "used_30d", "used_90d", "usage_signal")
+    found = {name: row[name] for name in names}
+    assert found == {name: same[name] for name in names}
+    assert found == {name: why.to_json()[name] for name in names}
+    return found
+
+
 @pytest.fixture
-def judge(tmp_path: Path) -> Judge:
-    """What `access` says of one hold, in a warehouse of the tenant and the events."""
-    count = 0
-
-    def asked(
-        events: Events | None, who: str = "ann", what: str = SHOP, made: Tenant | None = None
-    ) -> dict[str, Any]:
-        nonlocal count
-        count += 1
-        stage = (made or tenant()).build(tmp_path / f"w{count}" / "w.duckdb", events)
-        with Warehouse.open(stage) as warehouse:
-            access = warehouse.access(principal(warehouse, who)).to_json()
-            holders = warehouse.who_can(entitlement(warehouse, what)).to_json()
-            why = warehouse.explain(principal(warehouse, who), entitlement(warehouse, what))
-        (row,) = [r for r in access["entitlements"] if r["entitlement_id"] == what]
-        (same,) = [r for r in holders["principals"] if r["principal_id"] == who]
-        names = ("used", "last_used", "used_30d", "used_90d", "usage_signal")
-        found = {name: row[name] for name in names}
-        assert found == {name: same[name] for name in names}
-        assert found == {name: why.to_json()[name] for name in names}
-        return found
-
-    return asked
+def judge(unused: Path, tmp_path: Path) -> Judge:
+    return Judge(unused, tmp_path)
 
 
 def text(moment: datetime) -> str:
@@ -80,15 +106,16 @@ def text(moment: datetime) -> str:
 def test_a_sign_in_to_the_application_is_use_of_it(activity: Activity, judge: Judge) -> None:
     activity.sign_in("ann", CLIENT, NOW - 40 * DAY).sign_in("ann", CLIENT, NOW - 2 * DAY)
     activity.sign_in("ann", "client-of-other", NOW - DAY).sign_in("bob", CLIENT, NOW - 95 * DAY)
-    events = activity.read(ALL)
-    assert judge(events) == {
+    # Built whole with its events; of the warehouses below only the use is.
+    path = judge.built(tenant(), activity.read(ALL))
+    assert said(path) == {
         "used": "used",
         "last_used": text(NOW - 2 * DAY),
         "used_30d": 1,
         "used_90d": 2,
         "usage_signal": "sign_ins",
     }
-    assert judge(events, "bob") == {
+    assert said(path, "bob") == {
         "used": "unused",
         "last_used": None,
         "used_30d": 0,
@@ -97,23 +124,14 @@ def test_a_sign_in_to_the_application_is_use_of_it(activity: Activity, judge: Ju
     }
 
 
-@pytest.mark.parametrize(
-    "more", [{"error_code": 50126}, {"user_id": "bob"}, {"app_id": "client-of-other"}]
-)
-def test_what_failed_or_was_elsewhere_is_no_use(
-    activity: Activity, judge: Judge, more: dict[str, Any]
-) -> None:
-    activity.add(
-        "sign_ins",
-        **{
-            "created_date_time": NOW - DAY,
-            "user_id": "ann",
-            "app_id": CLIENT,
-            "error_code": 0,
-            **more,
-        },
-    )
-    assert judge(activity.read(ALL))["used"] == "unused"
+def test_what_failed_or_was_elsewhere_is_no_use(activity: Activity, judge: Judge) -> None:
+    made, people = tenant().users("cy", "dora"), ("ann", "bob", "cy")
+    made.app_role("shop", ZERO, "cy", "dora")
+    activity.sign_in("ann", CLIENT, NOW - DAY, error_code=50126)
+    activity.sign_in("bob", "client-of-other", NOW - DAY)
+    activity.sign_in("dora", CLIENT, NOW - DAY)
+    path = judge.built(made, activity.read(ALL))
+    assert [said(path, who)["used"] for who in (*people, "dora")] == ["unused"] * 3 + ["used"]
 
 
 def test_a_sign_in_that_asks_access_to_the_application_is_use_of_it(
@@ -124,23 +142,23 @@ def test_a_sign_in_that_asks_access_to_the_application_is_use_of_it(
     assert judge(activity.read(ALL))["used_30d"] == 2
 
 
-@pytest.mark.parametrize(
-    ("at", "used", "recent", "long"),
-    [
-        (D30, "used", 1, 1),
-        (D30 - TICK, "used", 0, 1),
-        (D90, "used", 0, 1),
-        (D90 - TICK, "unused", 0, 0),
-    ],
-)
-def test_a_period_begins_at_its_very_moment(
-    activity: Activity, judge: Judge, at: datetime, used: str, recent: int, long: int
-) -> None:
+def test_a_period_begins_at_its_very_moment(activity: Activity, judge: Judge) -> None:
+    edges = {
+        "u1": (D30, "used", 1, 1),
+        "u2": (D30 - TICK, "used", 0, 1),
+        "u3": (D90, "used", 0, 1),
+        "u4": (D90 - TICK, "unused", 0, 0),
+    }
+    made = tenant().users(*edges).app_role("shop", ZERO, *edges)
     # Others on the same days, so that these have something besides.
     for day in (30, 90):
         activity.sign_in("bob", CLIENT, NOW - day * DAY + HOUR)
-    found = judge(activity.sign_in("ann", CLIENT, at).read(ALL))
-    assert (found["used"], found["used_30d"], found["used_90d"]) == (used, recent, long)
+    for who, (at, *_) in edges.items():
+        activity.sign_in(who, CLIENT, at)
+    path = judge.built(made, activity.read(ALL))
+    for who, (_, *expected) in edges.items():
+        found = said(path, who)
+        assert [found["used"], found["used_30d"], found["used_90d"]] == expected
 
 
 @pytest.mark.parametrize(
@@ -290,7 +308,7 @@ def test_who_is_eligible_by_a_group_may_use_it_without_activating_the_role(
     made = tenant().groups("admins", is_assignable_to_role=True).eligible_member("admins", "ann")
     made.rows["role_assignments"].clear()
     made.role("ga", "admins")
-    assert judge(activity.read(ALL), "ann", ROLE, made)["used"] == "unknown"
+    assert said(judge.built(made, activity.read(ALL)), "ann", ROLE)["used"] == "unknown"
 
 
 def test_an_active_role_is_used_by_changes_and_never_unused_for_want_of_them(
@@ -304,23 +322,24 @@ def test_an_active_role_is_used_by_changes_and_never_unused_for_want_of_them(
     assert (found["used_30d"], found["used_90d"]) == (None, 1)
 
 
-@pytest.mark.parametrize(
-    ("last", "used"),
-    [(None, "unused"), (D90 - TICK, "unused"), (D90, "unknown"), (NOW - DAY, "unknown")],
-)
-def test_who_has_not_signed_in_at_all_has_used_nothing(
-    judge: Judge, last: datetime | None, used: str
-) -> None:
-    made = tenant().add(
-        "user_sign_in_activity",
-        user_id="ann",
-        last_sign_in_date_time=NOW - 200 * DAY,
-        last_non_interactive_sign_in_date_time=last,
-    )
-    for what in (SHOP, ROLE):
-        assert judge(None, "ann", what, made)["used"] == used
-    assert judge(None, "ann", "group:g:member", made)["used"] == "unknown"
-    assert judge(None, "bob", SHOP, made)["used"] == "unknown"
+def test_who_has_not_signed_in_at_all_has_used_nothing(judge: Judge) -> None:
+    last = {"ann": None, "u2": D90 - TICK, "u3": D90, "u4": NOW - DAY}
+    made = tenant().users("u2", "u3", "u4").app_role("shop", ZERO, "u2", "u3", "u4")
+    made.role("ga", "u2", "u3", "u4").members("g", "u2", "u3", "u4")
+    for who, at in last.items():
+        made.add(
+            "user_sign_in_activity",
+            user_id=who,
+            last_sign_in_date_time=NOW - 200 * DAY,
+            last_non_interactive_sign_in_date_time=at,
+        )
+    path = judge.built(made)
+    for who, used in zip(last, ("unused", "unused", "unknown", "unknown"), strict=True):
+        for what in (SHOP, ROLE):
+            assert said(path, who, what)["used"] == used
+        assert said(path, who, "group:g:member")["used"] == "unknown"
+    # Of whom there is no row nothing is known.
+    assert said(path, "bob")["used"] == "unknown"
 
 
 def test_a_record_of_sign_ins_that_is_old_or_not_whole_proves_nothing(judge: Judge) -> None:
@@ -330,7 +349,7 @@ def test_a_record_of_sign_ins_that_is_old_or_not_whole_proves_nothing(judge: Jud
         made.statuses["user_sign_in_activity"] = type(known)(
             known.table, status, as_of=as_of, reason="old"
         )
-        assert judge(None, "ann", SHOP, made)["used"] == "unknown"
+        assert said(judge.built(made))["used"] == "unknown"
 
 
 def test_last_sign_ins_come_from_the_users_own_record_else_from_events(
@@ -372,7 +391,7 @@ def naive(
     return max(times, default=None), sum(t >= now - 30 * DAY for t in times), len(times)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2, 3))])
 def test_numbers_are_those_of_a_naive_count(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     users, apps = [f"u{i}" for i in range(6)], [f"a{i}" for i in range(5)]
@@ -449,8 +468,9 @@ def test_sums_of_days_that_were_forgotten_go_after_a_grace(
     # The day's, and what both days were added up to, unused for long.
     assert DaySums(events, "sign_ins").clear() == 2
     assert set(day_files(events)) == {(NOW - 10 * DAY).date().isoformat()}
-    assert judge(events)["used"] == "used"
-    assert judge(events, "bob")["used"] == "unknown"
+    path = judge.refreshed(events)
+    assert said(path)["used"] == "used"
+    assert said(path, "bob")["used"] == "unknown"
 
 
 # ---- asked for ---------------------------------------------------------------------------------
@@ -492,7 +512,8 @@ def test_unused_lists_what_is_certain_and_counts_what_is_not(tmp_path: Path) -> 
 
 def test_use_in_a_simulated_tenant_is_that_of_its_logs_now_and_as_of(tmp_path: Path) -> None:
     home = tmp_path / "data"
-    with running(users=60, groups=10, sign_ins_per_day=60, audits_per_day=40) as simulator:
+    logs = {"sign_ins_per_day": 200, "audits_per_day": 100, "audit_days": 4}
+    with running(users=60, groups=10, **logs) as simulator:
         log = Log(simulator, tmp_path)
         log.read()
         truth = list(log.truth("sign_ins").values())

@@ -123,7 +123,7 @@ class Outcome:
         """Build the warehouse of what is published, and open it."""
         stage = self.directory.warehouses / "stage.duckdb"
         files = {name: self.lake.files(name) for name in TABLES}
-        build.build(stage, files, Books(self.directory).statuses())
+        build.build(stage, files, Books(self.directory).statuses(), described=False)
         return Answers(stage)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -25,10 +26,10 @@ TENANT = "11111111-1111-4111-8111-111111111111"
 SIGN_INS = EVENTS["sign_ins"]
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    """A data directory with books, two tables with a history, and events."""
-    directory = DataDirectory.claim(tmp_path / "data", TENANT)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with books, two tables with a history, and events; to be copied."""
+    directory = DataDirectory.claim(tmp_path_factory.mktemp("prepared") / "data", TENANT)
     lake = lake_of(directory)
     chosen = random.Random(4)
     for number in range(40):
@@ -38,7 +39,14 @@ def directory(tmp_path: Path) -> DataDirectory:
         SIGN_INS, sign_ins(50), sync_id="s", as_of=moment(0), covers=(moment(-9), moment(9))
     )
     Books(directory).begin_sync("test", ["things"])
-    return directory
+    return directory.path
+
+
+@pytest.fixture
+def directory(prepared: Path, tmp_path: Path) -> DataDirectory:
+    """A copy of it for one test alone."""
+    shutil.copytree(prepared, tmp_path / "data", symlinks=True)
+    return DataDirectory.existing(tmp_path / "data")
 
 
 def lake_of(directory: DataDirectory) -> Lake:

@@ -18,6 +18,7 @@ from entra_pipeline.lake.feed import Feed
 from entra_pipeline.provisioning.drift import findings, keeping
 from entra_pipeline.simulator.process import Simulator, running
 from entra_pipeline.tables import LEDGER
+from tests.activity.support import FastClock
 from tests.extract.support import Rig
 from tests.provisioning.tenant import Tenant
 
@@ -79,7 +80,8 @@ class Watched:
         )
 
     def listen(self) -> None:
-        client = client_for(self.rig.settings)
+        # The pace at which Graph may be asked is kept by a clock that does not wait.
+        client = client_for(self.rig.settings, FastClock())
         try:
             read_activity(
                 self.rig.settings,
