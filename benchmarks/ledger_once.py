@@ -68,7 +68,7 @@ def main(path: Path, count: int) -> dict[str, Any]:
             "listing a common state": lambda: looking.listed(ledger, states=[_S.DONE]),
             "listing a rare state": lambda: looking.listed(ledger, states=[_S.REJECTED]),
             "listing two states": lambda: looking.listed(ledger, states=states),
-            "finding by key": lambda: looking.latest_of_key(ledger, "past"),
+            "finding by key": lambda: looking.latest_of_key(ledger, "past-7"),
             "listing a kind": lambda: looking.listed(ledger, kind="create_user"),
         }
         found = {what: _middle(ask) for what, ask in asked.items()}

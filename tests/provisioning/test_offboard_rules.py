@@ -27,7 +27,7 @@ from entra_pipeline.simulator.process import Simulator, running
 from tests.provisioning.clock import Clock
 from tests.provisioning.leaver import Leaver
 from tests.provisioning.making import grant, person
-from tests.provisioning.people import administrators, synced
+from tests.provisioning.people import administrators, plain_users, synced
 from tests.provisioning.program import Program
 from tests.provisioning.stage import Stage, staged
 from tests.provisioning.test_offboard import LEAVING
@@ -192,6 +192,21 @@ def test_what_came_after_the_sync_is_taken_too_and_what_is_mastered_elsewhere_is
     assert any("mastered on premises: change it there" in said for said in plan.warnings)
     said = refused(program, LEAVING, leaving("00000000-0000-4000-8000-00000000dead"))
     assert "there is no user" in said
+
+
+def test_devices_that_somebody_owns_stay_and_the_plan_says_so(program: Program) -> None:
+    device, owner = next(
+        (device, owner)
+        for device, owners in program.simulator.truth("device_owners").items()
+        for owner in owners
+        if owner in plain_users(program.simulator)
+    )
+    plan = planned(program, LEAVING, leaving(owner))
+    assert isinstance(plan, Plan), plan
+    access = f"device:{device}:owner"
+    (kept,) = (each for each in plan.delta.remains if each.entitlement_id == access)
+    assert "owners of devices are not changed here" in (kept.why or "")
+    assert device not in {each.target_id for each in plan.operations}
 
 
 def test_what_cannot_be_read_is_not_taken_for_nothing(program: Program) -> None:

@@ -36,12 +36,21 @@ def reads(user: str) -> list[Read]:
         Read(roles.held_url(user)),
         Read(groups.held_url(SEGMENT, user, "member")),
         Read(groups.held_url(SEGMENT, user, "owner")),
+        Read(devices_url(user)),
         managed_read(user),
         Read(app_roles.held_url(SEGMENT, user)),
         Read(licenses.holder_url(SEGMENT, user)),
         *(Read(shelf.instances_url(user)) for shelf in shelves),
         *(Read(shelf.requests_url(user)) for shelf in shelves),
     ]
+
+
+def devices_url(user: str) -> str:
+    """The address of the devices that somebody owns.
+
+    Source: https://learn.microsoft.com/graph/api/user-list-owneddevices
+    """
+    return f"/{SEGMENT}/{user}/ownedDevices?$select=id&$top=999"
 
 
 def held(user: str, facts: Facts) -> Iterator[Revoke]:

@@ -305,6 +305,9 @@ def _others(user: str, facts: Facts, found: _Found) -> None:
         if kind_of_object(row) == "administrativeunit":
             why = "administrative units are not changed here"
             found.keep(user, f"unit:{row['id']}:member", "active", why)
+    for row in facts.items(holdings.devices_url(user)) or ():
+        why = "owners of devices are not changed here: who registered or joined it owns it"
+        found.keep(user, f"device:{row['id']}:owner", "active", why)
 
 
 def _heir(body: Offboard, facts: Facts) -> str | None:

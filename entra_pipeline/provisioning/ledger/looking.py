@@ -160,8 +160,9 @@ def latest_of_key(ledger: Ledger, key: str) -> tuple[Listed | None, int]:
     free = 0
     with ledger.database.read() as connection:
         # Each by its own key, for which there is an index: a prefix would read all there are.
+        # Few are looked for at first, since of most there are few.
         while True:
-            numbers = range(free, free + _KEYS_AT_ONCE)
+            numbers = range(free, free + min(free + 1, _KEYS_AT_ONCE))
             wanted = [key if number == 0 else f"{key}-{number}" for number in numbers]
             ids = {
                 row.idempotency_key: row.id
