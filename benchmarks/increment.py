@@ -24,7 +24,7 @@ QUICK_LAKES = [(2_000, 700, 20_000)]
 LATENCY_MS = 50
 CHANGES = 1_000
 FEW = 30  # what a quarter of an hour brings to a tenant of a hundred thousand
-RUNS = 2
+RUNS = 3
 
 Say = Callable[[str], None]
 
