@@ -21,7 +21,7 @@ def latest(folder: Path) -> int | None:
     """The newest version, None if there is none. A look at names: opening a table costs 11 ms."""
     try:
         names = os.listdir(folder / "_delta_log")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
     return max((int(stem) for stem in stems if stem.isdigit()), default=None)

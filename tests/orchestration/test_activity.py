@@ -96,7 +96,7 @@ def test_a_reading_brings_all_logs_to_the_present_and_says_which_days_are_whole(
                 if YESTERDAY <= datetime.fromisoformat(event[column]) < began
             }
             stored = events.read(name, end=began).column("id").to_pylist()
-            assert len(stored) == len(set(stored)) > 40
+            assert len(stored) == len(set(stored)) > 30
             assert set(stored) == truth
             said = days_said(instance, name)
             assert sorted(said) == [YESTERDAY.date().isoformat(), MIDNIGHT.date().isoformat()]
@@ -119,8 +119,9 @@ def test_the_next_reading_asks_for_little_and_says_only_the_days_that_it_read(
         before = instance.fetch_materializations(dg.AssetKey("sign_ins"), limit=500).records
         report = run_activity(fast, home=home)
         after = instance.fetch_materializations(dg.AssetKey("sign_ins"), limit=500).records
-    assert [r.counts.round_trips for r in report.readings] == [1, 1, 1]
-    assert 1 <= len(after) - len(before) <= 2  # two around midnight
+    days = len(after) - len(before)
+    assert 1 <= days <= 2  # two within an hour of midnight
+    assert [r.counts.round_trips for r in report.readings] == [days] * 3
 
 
 def test_days_asked_for_are_read_and_no_others(fast: Settings, tmp_path: Path) -> None:
