@@ -353,7 +353,8 @@ def run(folder: Path, seed: int, rounds: int) -> None:
         assert found == []
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(0, marks=pytest.mark.soak)])
+# 234: somebody whom no table lists is a member both as read and by PIM; listed later.
+@pytest.mark.parametrize("seed", [1, 234, pytest.param(0, marks=pytest.mark.soak)])
 def test_a_refreshed_warehouse_equals_one_built_whole(tmp_path: Path, seed: int) -> None:
     run(tmp_path, seed, 2)
 
